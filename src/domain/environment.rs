@@ -1,0 +1,675 @@
+//! The environment's document: account, components with their roads, strategy, retention.
+//!
+//! Parsing fills in every default that does not depend on another field; [`EnvironmentDocument::problems`]
+//! finds what the types cannot rule out. To add a traffic router: a variant of [`Router`], its settings
+//! with their limits, and its pointers in [`EnvironmentDocument::pointers`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    error::FieldError,
+    names::{Name, Version},
+    pointer::PointerFormat,
+};
+
+/// Components of one environment.
+pub const COMPONENTS_MAX: usize = 20;
+/// Regions of one pointer.
+pub const REGIONS_MAX: usize = 20;
+/// Longest wait for the edge's own copy of the pointer.
+pub const EDGE_TTL_MAX_SECONDS: u32 = 3600;
+/// Longest wait for an invalidation. Ten to thirteen minutes have been seen; a day is surely a mistake.
+pub const INVALIDATION_TIMEOUT_MAX_SECONDS: u32 = 86_400;
+/// CloudFront Developer Guide, "Quotas on invalidations": paths in progress per distribution.
+pub const INVALIDATION_PATHS_MAX: usize = 3000;
+/// The same page: wildcard paths in progress per distribution.
+pub const INVALIDATION_WILDCARDS_MAX: usize = 15;
+/// Systems Manager API reference, "PutParameter": characters of a parameter's name with its path.
+pub const PARAMETER_NAME_MAX: usize = 1011;
+/// The same page: levels of a parameter's path.
+pub const PARAMETER_LEVELS_MAX: usize = 15;
+
+/// Where releases go: the whole document of a PUT.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentDocument {
+    pub aws: AwsAccount,
+    /// In the order in which they flip; 1 to 20.
+    pub components: Vec<Component>,
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// Reserved: must be empty in this version.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub checks: Vec<serde_json::Value>,
+    #[serde(default)]
+    pub retention: Retention,
+}
+
+/// The account and home region, and the role to work under.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AwsAccount {
+    #[schema(example = "us-east-1")]
+    pub region: String,
+    /// Assumed before every call when given.
+    #[serde(default)]
+    #[schema(example = "arn:aws:iam::111122223333:role/greenlight")]
+    pub role_arn: Option<String>,
+    /// Handed to STS with `role_arn`.
+    #[serde(default)]
+    pub external_id: Option<String>,
+}
+
+/// A part of the application with a traffic router of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Component {
+    pub name: Name,
+    pub router: Router,
+    /// How the edge uses the pointer. Left out: `none` without a `cdn`, else `origin`.
+    #[serde(default)]
+    pub edge: Option<Edge>,
+    #[serde(default)]
+    pub cdn: Option<Cdn>,
+    #[serde(default)]
+    pub artifact: Option<ArtifactSource>,
+}
+
+/// The road by which a component's traffic is moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Router {
+    /// An SSM parameter names the active release.
+    SsmPointer(SsmPointer),
+}
+
+/// Settings of the `ssm_pointer` router.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SsmPointer {
+    #[schema(example = "/storefront/production/release")]
+    pub parameter: String,
+    #[serde(default)]
+    pub format: PointerFormat,
+    /// How long edge code holds the pointer: waited out after the last region's write, 0 to 3600.
+    #[serde(default = "default_edge_ttl")]
+    pub edge_ttl_seconds: u32,
+    /// Where the parameter lives; left out or empty: the account's region.
+    #[serde(default)]
+    pub regions: Vec<String>,
+    /// Create the parameter at the first promotion. Off, so that a mistyped name is not created in silence.
+    #[serde(default)]
+    pub create_parameter: bool,
+    /// How long the edge pins a visitor to a release (`json` only), 0 to 86400.
+    #[serde(default = "default_pin_seconds")]
+    pub pin_seconds: u32,
+    /// Reserved: must be null in this version.
+    #[serde(default)]
+    pub kvs_arn: Option<String>,
+    /// Reserved: must be null in this version.
+    #[serde(default)]
+    pub kvs_key: Option<String>,
+}
+
+fn default_edge_ttl() -> u32 {
+    5
+}
+
+fn default_pin_seconds() -> u32 {
+    1800
+}
+
+/// How the edge uses the pointer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Edge {
+    pub mode: EdgeMode,
+    /// What an unknown path gets (`viewer_rewrite` only).
+    #[serde(default)]
+    pub fallback: Fallback,
+    #[serde(default)]
+    #[schema(example = "https://www.example.com/")]
+    pub public_url: Option<String>,
+}
+
+/// Where the release is picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EdgeMode {
+    /// At viewer-request, by rewriting the path: the release is in the cache key.
+    ViewerRewrite,
+    /// Behind the cache: a flip needs an invalidation.
+    Origin,
+    /// No CloudFront.
+    None,
+}
+
+/// What the routing function serves for a path without a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Fallback {
+    Spa,
+    Index,
+    #[default]
+    None,
+}
+
+/// The CloudFront distribution in front of a component.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cdn {
+    #[schema(example = "E2EXAMPLE")]
+    pub distribution_id: String,
+    /// Left out: `none` with `edge.mode` `viewer_rewrite`, else everything (`/*`).
+    #[serde(default)]
+    pub invalidate: Option<Invalidate>,
+}
+
+/// What is cleared from CloudFront's cache after a flip.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "mode", rename_all = "snake_case")]
+pub enum Invalidate {
+    /// Nothing: the release is part of the cache key.
+    None(NoInvalidation),
+    /// The paths named.
+    Paths(InvalidatePaths),
+}
+
+/// `invalidate.mode` `none` has no settings.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoInvalidation {}
+
+/// Settings of `invalidate.mode` `paths`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InvalidatePaths {
+    /// Each begins with `/`; a `*` at the end is a wildcard. 1 to 3000, 15 wildcards at most.
+    #[serde(default = "everything")]
+    #[schema(example = json!(["/*"]))]
+    pub paths: Vec<String>,
+    /// How long to wait for CloudFront to say `Completed`, 1 to 86400.
+    #[serde(default = "default_invalidation_timeout")]
+    pub timeout_seconds: u32,
+    #[serde(default)]
+    pub on_timeout: OnTimeout,
+}
+
+impl Default for InvalidatePaths {
+    fn default() -> Self {
+        Self {
+            paths: everything(),
+            timeout_seconds: default_invalidation_timeout(),
+            on_timeout: OnTimeout::default(),
+        }
+    }
+}
+
+fn everything() -> Vec<String> {
+    vec!["/*".to_owned()]
+}
+
+fn default_invalidation_timeout() -> u32 {
+    900
+}
+
+/// What an invalidation that is late does to a promotion. A rollback always continues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnTimeout {
+    /// A warning on the job.
+    #[default]
+    Continue,
+    /// The promotion is undone.
+    Fail,
+}
+
+/// Where a component's releases lie.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ArtifactSource {
+    S3(S3Artifact),
+}
+
+/// A prefix in a bucket, one folder a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct S3Artifact {
+    #[schema(example = "storefront-web")]
+    pub bucket: String,
+    /// Ends in `/{release}/`, or is `{release}/`.
+    #[schema(example = "releases/{release}/")]
+    pub prefix: String,
+}
+
+impl ArtifactSource {
+    /// Where `version` lies: what a release's `uri` must equal.
+    pub fn uri(&self, version: &Version) -> String {
+        let Self::S3(s3) = self;
+        format!("s3://{}/{}", s3.bucket, s3.prefix.replace("{release}", version.as_str()))
+    }
+}
+
+/// How a promotion moves traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Strategy {
+    /// Everyone at once, component by component.
+    AllAtOnce(AllAtOnce),
+}
+
+impl Default for Strategy {
+    fn default() -> Self {
+        Self::AllAtOnce(AllAtOnce {})
+    }
+}
+
+/// The `all_at_once` strategy has no settings.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AllAtOnce {}
+
+/// What is kept of releases that no longer serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// 1 to 1000.
+    #[serde(default = "default_keep_releases")]
+    pub keep_releases: u32,
+    /// 0 to 31536000.
+    #[serde(default = "default_cleanup_after")]
+    pub cleanup_after_seconds: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { keep_releases: default_keep_releases(), cleanup_after_seconds: default_cleanup_after() }
+    }
+}
+
+fn default_keep_releases() -> u32 {
+    5
+}
+
+fn default_cleanup_after() -> u32 {
+    3600
+}
+
+/// One pointer in AWS that a component owns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PointerIdentity {
+    pub component: Name,
+    /// The region.
+    pub target: String,
+    /// `ssm:account:region:/name`: unique over all environments.
+    pub key: String,
+}
+
+impl Component {
+    /// What is invalidated after a flip of this component; `None` when nothing is.
+    pub fn invalidation(&self) -> Option<(&str, InvalidatePaths)> {
+        let cdn = self.cdn.as_ref()?;
+        let paths = match &cdn.invalidate {
+            Some(Invalidate::None(_)) => return None,
+            Some(Invalidate::Paths(paths)) => paths.clone(),
+            None if self.edge_mode() == EdgeMode::ViewerRewrite => return None,
+            None => InvalidatePaths::default(),
+        };
+        Some((&cdn.distribution_id, paths))
+    }
+
+    pub fn edge_mode(&self) -> EdgeMode {
+        match (&self.edge, &self.cdn) {
+            (Some(edge), _) => edge.mode,
+            (None, Some(_)) => EdgeMode::Origin,
+            (None, None) => EdgeMode::None,
+        }
+    }
+
+    /// The regions its pointer lives in.
+    pub fn targets(&self, account: &AwsAccount) -> Vec<String> {
+        let Router::SsmPointer(pointer) = &self.router;
+        if pointer.regions.is_empty() { vec![account.region.clone()] } else { pointer.regions.clone() }
+    }
+
+    pub fn edge_ttl_seconds(&self) -> u32 {
+        let Router::SsmPointer(pointer) = &self.router;
+        pointer.edge_ttl_seconds
+    }
+
+    /// What must not change while a job is unfinished: its pointers and its distribution.
+    pub fn identity(&self, account: &AwsAccount) -> BTreeSet<String> {
+        let mut identity: BTreeSet<String> = self.pointers(account).into_iter().map(|pointer| pointer.key).collect();
+        if let Some(cdn) = &self.cdn {
+            identity.insert(format!("cloudfront:{}:{}", account.id(), cdn.distribution_id));
+        }
+        identity
+    }
+
+    /// Every pointer it owns, one a region.
+    pub fn pointers(&self, account: &AwsAccount) -> Vec<PointerIdentity> {
+        let Router::SsmPointer(pointer) = &self.router;
+        // "foo" and "/foo" are one resource in IAM's eyes: they may not have two owners either.
+        let name = pointer.parameter.trim_start_matches('/');
+        self.targets(account)
+            .into_iter()
+            .map(|target| PointerIdentity {
+                component: self.name.clone(),
+                key: format!("ssm:{}:{target}:/{name}", account.id()),
+                target,
+            })
+            .collect()
+    }
+}
+
+impl AwsAccount {
+    /// The account's id as far as it is known: from the role, else `default`, the service's own.
+    pub fn id(&self) -> &str {
+        self.role_arn.as_deref().and_then(|arn| arn.split(':').nth(4)).unwrap_or("default")
+    }
+}
+
+impl EnvironmentDocument {
+    pub fn component(&self, name: &Name) -> Option<&Component> {
+        self.components.iter().find(|component| component.name == *name)
+    }
+
+    /// Every pointer of every component.
+    pub fn pointers(&self) -> Vec<PointerIdentity> {
+        self.components.iter().flat_map(|component| component.pointers(&self.aws)).collect()
+    }
+
+    /// By component, what must not change while a job is unfinished.
+    pub fn identities(&self) -> BTreeMap<Name, BTreeSet<String>> {
+        self.components.iter().map(|c| (c.name.clone(), c.identity(&self.aws))).collect()
+    }
+
+    /// Everything that is wrong with it, with the field's path.
+    pub fn problems(&self) -> Vec<FieldError> {
+        let mut problems = Vec::new();
+        let mut wrong = |field: String, message: &str| problems.push(FieldError::new(field, message));
+        check_account(&self.aws, &mut wrong);
+        if self.components.is_empty() || self.components.len() > COMPONENTS_MAX {
+            wrong("components".into(), "1 to 20 components");
+        }
+        let mut names = BTreeSet::new();
+        let mut keys = BTreeSet::new();
+        for (at, component) in self.components.iter().enumerate() {
+            let field = format!("components[{at}]");
+            if !names.insert(&component.name) {
+                wrong(format!("{field}.name"), "another component has this name");
+            }
+            check_component(component, &field, &mut wrong);
+            if component.pointers(&self.aws).into_iter().any(|pointer| !keys.insert(pointer.key)) {
+                wrong(
+                    format!("{field}.router.parameter"),
+                    "another component or region of this environment has this pointer: one pointer has one owner",
+                );
+            }
+        }
+        if !self.checks.is_empty() {
+            // A check that is accepted and not run would be worse than none.
+            wrong("checks".into(), "this version runs no checks: leave the list empty");
+        }
+        if !(1..=1000).contains(&self.retention.keep_releases) {
+            wrong("retention.keep_releases".into(), "1 to 1000");
+        }
+        if self.retention.cleanup_after_seconds > 31_536_000 {
+            wrong("retention.cleanup_after_seconds".into(), "0 to 31536000 (a year)");
+        }
+        problems
+    }
+}
+
+fn check_account(account: &AwsAccount, wrong: &mut impl FnMut(String, &str)) {
+    if !is_region(&account.region) {
+        wrong("aws.region".into(), "an AWS region such as us-east-1");
+    }
+    if let Some(arn) = &account.role_arn
+        && !is_role_arn(arn)
+    {
+        wrong("aws.role_arn".into(), "a role's ARN such as arn:aws:iam::111122223333:role/greenlight");
+    }
+    if let Some(id) = &account.external_id {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_+=,.@:/-".contains(c);
+        if account.role_arn.is_none() {
+            wrong("aws.external_id".into(), "goes with a role_arn");
+        } else if !(2..=1224).contains(&id.len()) || !id.chars().all(allowed) {
+            // STS API reference, "AssumeRole".
+            wrong("aws.external_id".into(), "2 to 1224 characters of letters, digits and _+=,.@:/-");
+        }
+    }
+}
+
+fn check_component(component: &Component, field: &str, wrong: &mut impl FnMut(String, &str)) {
+    let Router::SsmPointer(pointer) = &component.router;
+    if let Err(message) = check_parameter_name(&pointer.parameter) {
+        wrong(format!("{field}.router.parameter"), message);
+    }
+    if pointer.edge_ttl_seconds > EDGE_TTL_MAX_SECONDS {
+        wrong(format!("{field}.router.edge_ttl_seconds"), "0 to 3600");
+    }
+    for (name, given) in [("kvs_arn", &pointer.kvs_arn), ("kvs_key", &pointer.kvs_key)] {
+        if given.is_some() {
+            wrong(format!("{field}.router.{name}"), "this version does not project to a KeyValueStore: leave it out");
+        }
+    }
+    if pointer.pin_seconds > 86_400 {
+        wrong(format!("{field}.router.pin_seconds"), "0 to 86400");
+    }
+    if pointer.regions.len() > REGIONS_MAX || !pointer.regions.iter().all(|region| is_region(region)) {
+        wrong(format!("{field}.router.regions"), "at most 20 AWS regions such as us-east-1");
+    }
+    if let Some(edge) = &component.edge {
+        if edge.mode != EdgeMode::None && component.cdn.is_none() {
+            wrong(format!("{field}.edge.mode"), "without a cdn the edge's mode is none");
+        }
+        if edge.mode == EdgeMode::ViewerRewrite && pointer.format == PointerFormat::Plain {
+            wrong(format!("{field}.router.format"), "edge.mode viewer_rewrite reads the json format");
+        }
+        if let Some(url) = &edge.public_url {
+            let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+            let good = host.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'));
+            if !good || url.len() > 2048 || url.chars().any(|c| c.is_whitespace() || c.is_control()) {
+                wrong(format!("{field}.edge.public_url"), "an http or https URL");
+            }
+        }
+    }
+    if let Some(cdn) = &component.cdn {
+        check_cdn(cdn, &format!("{field}.cdn"), wrong);
+    }
+    if let Some(ArtifactSource::S3(s3)) = &component.artifact {
+        let bucket = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+        // Amazon S3 User Guide, "General purpose bucket naming rules".
+        if !(3..=63).contains(&s3.bucket.len()) || !s3.bucket.chars().all(bucket) {
+            wrong(format!("{field}.artifact.bucket"), "3 to 63 characters of a-z, 0-9, '-' and '.'");
+        }
+        let good_end = s3.prefix == "{release}/" || s3.prefix.ends_with("/{release}/");
+        if !good_end || s3.prefix.matches("{release}").count() != 1 || s3.prefix.starts_with('/') {
+            wrong(format!("{field}.artifact.prefix"), "ends in /{release}/, and does not begin with /");
+        }
+        if s3.prefix.len() > 512 || s3.prefix.chars().any(char::is_control) {
+            wrong(format!("{field}.artifact.prefix"), "at most 512 printable characters");
+        }
+    }
+}
+
+fn check_cdn(cdn: &Cdn, field: &str, wrong: &mut impl FnMut(String, &str)) {
+    let id = &cdn.distribution_id;
+    if !(1..=64).contains(&id.len()) || !id.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()) {
+        wrong(format!("{field}.distribution_id"), "a distribution's id such as E2EXAMPLE");
+    }
+    let Some(Invalidate::Paths(settings)) = &cdn.invalidate else { return };
+    let wildcards = settings.paths.iter().filter(|path| path.ends_with('*')).count();
+    if settings.paths.is_empty() || settings.paths.len() > INVALIDATION_PATHS_MAX {
+        wrong(format!("{field}.invalidate.paths"), "1 to 3000 paths");
+    }
+    if wildcards > INVALIDATION_WILDCARDS_MAX {
+        wrong(format!("{field}.invalidate.paths"), "at most 15 paths with a wildcard");
+    }
+    let good = |path: &String| {
+        path.starts_with('/')
+            && path.len() <= 4000
+            && path.chars().all(|c| c.is_ascii_graphic())
+            && !path[..path.len() - 1].contains('*')
+    };
+    if !settings.paths.iter().all(good) {
+        wrong(
+            format!("{field}.invalidate.paths"),
+            "each path begins with '/', is URL-encoded ASCII of at most 4000 characters, and has '*' only at its end",
+        );
+    }
+    if settings.paths.iter().collect::<BTreeSet<_>>().len() != settings.paths.len() {
+        wrong(format!("{field}.invalidate.paths"), "a path is named twice");
+    }
+    if !(1..=INVALIDATION_TIMEOUT_MAX_SECONDS).contains(&settings.timeout_seconds) {
+        wrong(format!("{field}.invalidate.timeout_seconds"), "1 to 86400");
+    }
+}
+
+/// Systems Manager API reference, "PutParameter", on names.
+fn check_parameter_name(name: &str) -> Result<(), &'static str> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-/".contains(c);
+    let bare = name.trim_start_matches('/').to_ascii_lowercase();
+    if bare.is_empty() || name.ends_with('/') || name.contains("//") || !name.chars().all(allowed) {
+        return Err("a parameter's name such as /storefront/production/release: letters, digits and _.-/");
+    }
+    if name.len() > PARAMETER_NAME_MAX || name.matches('/').count() > PARAMETER_LEVELS_MAX {
+        return Err("at most 1011 characters and 15 levels");
+    }
+    if name.contains('/') && !name.starts_with('/') {
+        return Err("a parameter's name with a path begins with '/'");
+    }
+    if bare.starts_with("aws") || bare.starts_with("ssm") {
+        return Err("AWS keeps names that begin with aws or ssm for itself");
+    }
+    Ok(())
+}
+
+fn is_region(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let letters = |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase());
+    parts.len() >= 3
+        && text.len() <= 32
+        && parts[..parts.len() - 1].iter().all(letters)
+        && parts[parts.len() - 1].len() <= 2
+        && !parts[parts.len() - 1].is_empty()
+        && parts[parts.len() - 1].chars().all(|c| c.is_ascii_digit())
+}
+
+fn is_role_arn(text: &str) -> bool {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_+=,.@/-".contains(c);
+    matches!(parts[..], ["arn", partition, "iam", "", account, role]
+        if partition.starts_with("aws")
+            && partition.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+            && account.len() == 12
+            && account.chars().all(|c| c.is_ascii_digit())
+            && role.len() > 5
+            && text.len() <= 2048
+            && role.strip_prefix("role/").is_some_and(|name| name.chars().all(allowed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(document: serde_json::Value) -> EnvironmentDocument {
+        serde_json::from_value(document).unwrap()
+    }
+
+    fn one(component: serde_json::Value) -> EnvironmentDocument {
+        parse(json!({"aws": {"region": "us-east-1"}, "components": [component]}))
+    }
+
+    fn web(parameter: &str) -> serde_json::Value {
+        json!({"name": "web", "router": {"kind": "ssm_pointer", "parameter": parameter}})
+    }
+
+    fn fields(document: &EnvironmentDocument) -> Vec<String> {
+        document.problems().into_iter().map(|problem| problem.field).collect()
+    }
+
+    #[test]
+    fn a_small_document_gets_every_default() {
+        let document = one(web("/storefront/release"));
+        assert_eq!(document.problems(), []);
+        let component = &document.components[0];
+        assert_eq!(component.targets(&document.aws), ["us-east-1"]);
+        assert_eq!(component.edge_mode(), EdgeMode::None);
+        assert_eq!(component.invalidation(), None);
+    }
+
+    #[test]
+    fn a_distribution_is_invalidated_unless_the_release_is_in_the_cache_key() {
+        let mut document = web("/p");
+        document["cdn"] = json!({"distribution_id": "E2EXAMPLE"});
+        let (id, paths) = one(document.clone()).components[0].invalidation().map(|(i, p)| (i.to_owned(), p)).unwrap();
+        assert_eq!((id.as_str(), paths), ("E2EXAMPLE", InvalidatePaths::default()));
+        document["edge"] = json!({"mode": "viewer_rewrite"});
+        assert_eq!(one(document).components[0].invalidation(), None);
+    }
+
+    #[test]
+    fn unknown_fields_are_refused_at_every_depth() {
+        for bad in [
+            json!({"aws": {"region": "us-east-1"}, "components": [], "surprise": 1}),
+            json!({"aws": {"region": "us-east-1", "surprise": 1}, "components": []}),
+            json!({"aws": {"region": "us-east-1"}, "components": [{"name": "web", "router":
+                {"kind": "ssm_pointer", "parameter": "/p", "surprise": 1}}]}),
+            json!({"aws": {"region": "us-east-1"}, "components": [], "strategy": {"kind": "all_at_once", "surprise": 1}}),
+        ] {
+            let error = serde_json::from_value::<EnvironmentDocument>(bad).unwrap_err().to_string();
+            assert!(error.contains("surprise"), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_pointer_has_one_owner_within_an_environment() {
+        let mut second = web("p");
+        second["name"] = json!("api");
+        let document = parse(json!({"aws": {"region": "us-east-1"}, "components": [web("/p"), second]}));
+        assert_eq!(fields(&document), ["components[1].router.parameter"]);
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        let bad = [
+            (json!({"router": {"kind": "ssm_pointer", "parameter": "a/b"}}), "router.parameter"),
+            (json!({"router": {"kind": "ssm_pointer", "parameter": "/aws/x"}}), "router.parameter"),
+            (json!({"router": {"kind": "ssm_pointer", "parameter": "/"}}), "router.parameter"),
+            (json!({"router": {"kind": "ssm_pointer", "parameter": "/p", "edge_ttl_seconds": 3601}}), "router.edge_ttl_seconds"),
+            (json!({"router": {"kind": "ssm_pointer", "parameter": "/p", "regions": ["mars"]}}), "router.regions"),
+            (json!({"cdn": {"distribution_id": "e2"}}), "cdn.distribution_id"),
+            (json!({"cdn": {"distribution_id": "E2", "invalidate": {"mode": "paths", "paths": ["x"]}}}), "cdn.invalidate.paths"),
+            (json!({"cdn": {"distribution_id": "E2", "invalidate": {"mode": "paths", "paths": []}}}), "cdn.invalidate.paths"),
+            (json!({"cdn": {"distribution_id": "E2", "invalidate": {"mode": "paths", "paths": ["/*a"]}}}), "cdn.invalidate.paths"),
+            (json!({"edge": {"mode": "origin"}}), "edge.mode"),
+            (json!({"artifact": {"kind": "s3", "bucket": "storefront-web", "prefix": "releases/"}}), "artifact.prefix"),
+        ];
+        for (change, field) in bad {
+            let mut component = web("/p");
+            for (key, value) in change.as_object().unwrap() {
+                component[key] = value.clone();
+            }
+            assert_eq!(fields(&one(component)), [format!("components[0].{field}")], "{change}");
+        }
+    }
+
+    #[test]
+    fn a_role_tells_the_account() {
+        let mut document = one(web("/p"));
+        assert_eq!(document.pointers()[0].key, "ssm:default:us-east-1:/p");
+        document.aws.role_arn = Some("arn:aws:iam::111122223333:role/greenlight".into());
+        assert_eq!(document.problems(), []);
+        assert_eq!(document.pointers()[0].key, "ssm:111122223333:us-east-1:/p");
+        document.aws.role_arn = Some("arn:aws:iam::1:role/x".into());
+        assert_eq!(fields(&document), ["aws.role_arn"]);
+    }
+}

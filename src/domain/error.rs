@@ -1,0 +1,77 @@
+//! The durable error envelope of a job or a step: what a person reads at three in the morning.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A stable code, what happened, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobError {
+    /// Stable, `snake_case`; listed in `docs/operations.md`.
+    #[schema(example = "pointer_drifted")]
+    pub code: String,
+    /// What happened, in a sentence.
+    pub message: String,
+    /// The step it happened in, as `stage/kind`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl JobError {
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), step: None, hint: None }
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    #[must_use]
+    pub fn in_step(mut self, stage: &str, kind: &str) -> Self {
+        self.step = Some(format!("{stage}/{kind}"));
+        self
+    }
+}
+
+/// Something a job got through, but that somebody should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Warning {
+    #[schema(example = "invalidation_late")]
+    pub code: String,
+    pub message: String,
+}
+
+impl Warning {
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into() }
+    }
+}
+
+/// Whether trying again can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// It will fail again: somebody has to change something.
+    No,
+    /// It may pass: a time-out, a 5xx.
+    Backoff,
+    /// AWS says "later".
+    Throttled,
+}
+
+/// One thing wrong with a document or a request: where, and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    #[schema(example = "components[0].router.parameter")]
+    pub field: String,
+    pub message: String,
+}
+
+impl FieldError {
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}

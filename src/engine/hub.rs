@@ -1,0 +1,95 @@
+//! One listener a process: wakes the worker, and every reader that waits for a job to change.
+//!
+//! A notification is a hint. It can be lost across a reconnect, so after each one everybody is told to
+//! look again, and everybody polls slowly besides.
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::postgres::PgListener;
+use tokio::sync::{Notify, broadcast};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::store::{JOBS_CHANNEL, Store, WORK_CHANNEL};
+
+/// What readers hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// This job has changed.
+    Job(Uuid),
+    /// Something may have been missed: look again.
+    Everything,
+}
+
+/// Where wake-ups are spread within the process.
+#[derive(Debug, Clone)]
+pub struct Hub {
+    work: Arc<Notify>,
+    news: broadcast::Sender<News>,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self { work: Arc::new(Notify::new()), news: broadcast::channel(1024).0 }
+    }
+}
+
+impl Hub {
+    /// Ends when something can be claimed, at once if that was said since the last call.
+    pub async fn work(&self) {
+        self.work.notified().await;
+    }
+
+    /// Wakes this process's worker.
+    pub fn wake_worker(&self) {
+        self.work.notify_one();
+    }
+
+    /// What changes from now on. A receiver that lags has missed something: look again.
+    pub fn subscribe(&self) -> broadcast::Receiver<News> {
+        self.news.subscribe()
+    }
+
+    /// Listens until `stop`, reconnecting for ever.
+    pub async fn listen(self, store: Store, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                result = self.listen_once(&store) => {
+                    if let Err(error) = result {
+                        tracing::warn!(%error, "lost the notification listener; reconnecting");
+                    }
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+        }
+    }
+
+    async fn listen_once(&self, store: &Store) -> Result<(), sqlx::Error> {
+        let mut listener = PgListener::connect_with(store.pool()).await?;
+        listener.ignore_pool_close_event(true);
+        listener.listen_all([WORK_CHANNEL, JOBS_CHANNEL]).await?;
+        self.look_again();
+        loop {
+            match listener.try_recv().await? {
+                Some(notification) if notification.channel() == WORK_CHANNEL => self.wake_worker(),
+                Some(notification) => {
+                    if let Ok(job) = notification.payload().parse() {
+                        // No receiver is no error: nobody waits.
+                        let _ = self.news.send(News::Job(job));
+                    }
+                }
+                // The connection was lost and is back: whatever was said meanwhile is gone.
+                None => self.look_again(),
+            }
+        }
+    }
+
+    fn look_again(&self) {
+        self.wake_worker();
+        let _ = self.news.send(News::Everything);
+    }
+}

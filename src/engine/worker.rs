@@ -1,0 +1,206 @@
+//! The worker: claims what may go on, drives it, keeps its leases, and sleeps when there is nothing.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::{Engine, Hub, drive::drive};
+use crate::store::{
+    Result,
+    leases::{self, Claimed, Lease},
+};
+
+/// Where the worker says that it is alive.
+#[derive(Debug, Clone)]
+pub struct Pulse {
+    started: Instant,
+    last_millis: Arc<AtomicU64>,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self { started: Instant::now(), last_millis: Arc::new(AtomicU64::new(u64::MAX)) }
+    }
+}
+
+impl Pulse {
+    fn beat(&self) {
+        let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_millis.store(millis, Ordering::Relaxed);
+    }
+
+    /// How long ago the worker last looked for work and got an answer. `None`: never yet.
+    pub fn age(&self) -> Option<Duration> {
+        match self.last_millis.load(Ordering::Relaxed) {
+            u64::MAX => None,
+            millis => Some(self.started.elapsed().saturating_sub(Duration::from_millis(millis))),
+        }
+    }
+}
+
+type Held = Arc<Mutex<HashMap<Uuid, (Lease, CancellationToken)>>>;
+
+/// One worker of a process.
+pub struct Worker {
+    engine: Engine,
+    hub: Hub,
+    id: Uuid,
+    pulse: Pulse,
+    held: Held,
+}
+
+impl Worker {
+    pub fn new(engine: Engine, hub: Hub) -> Self {
+        Self { engine, hub, id: Uuid::now_v7(), pulse: Pulse::default(), held: Held::default() }
+    }
+
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
+    }
+
+    /// Works until `stop`; then ends the writes in flight and hands its jobs over.
+    pub async fn run(self, stop: CancellationToken) {
+        let beating = CancellationToken::new();
+        let heart = tokio::spawn(heartbeat(self.engine.clone(), self.id, self.held.clone(), beating.clone()));
+        let mut jobs = JoinSet::new();
+        while !stop.is_cancelled() {
+            while jobs.try_join_next().is_some() {}
+            let pause = match self.pass(&mut jobs, &stop).await {
+                Ok(pause) => {
+                    self.pulse.beat();
+                    pause
+                }
+                Err(error) => {
+                    tracing::warn!(error = %describe(&error), "could not look for work; trying again");
+                    Duration::from_secs(1)
+                }
+            };
+            if pause.is_zero() {
+                continue;
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.hub.work(), if jobs.len() < self.engine.config.concurrency => {}
+                Some(_) = jobs.join_next() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        while jobs.join_next().await.is_some() {}
+        beating.cancel();
+        if heart.await.is_err() {
+            tracing::error!("the heartbeat task panicked");
+        }
+    }
+
+    /// Claims what there is room for. Returns how long to sleep: nothing when there may be more.
+    async fn pass(&self, jobs: &mut JoinSet<()>, stop: &CancellationToken) -> Result<Duration> {
+        let config = &self.engine.config;
+        let room = config.concurrency.saturating_sub(jobs.len());
+        if room == 0 {
+            return Ok(config.poll);
+        }
+        let mut connection = self.engine.store.pool().acquire().await?;
+        let limit = i64::try_from(room).unwrap_or(i64::MAX);
+        let claimed = leases::claim(&mut connection, self.id, config.lease.as_secs_f64(), limit).await?;
+        let more = claimed.len() == room;
+        for claimed in claimed {
+            self.spawn(jobs, claimed, stop.clone());
+        }
+        if more {
+            return Ok(config.poll);
+        }
+        let next = leases::seconds_to_next(&mut connection).await?;
+        let pause = next.map_or(config.poll, |secs| Duration::from_secs_f64(secs.max(0.0)));
+        // Never quite zero: a row that is due but locked by somebody else must not make us spin.
+        Ok(pause.clamp(Duration::from_millis(5), config.poll))
+    }
+
+    fn spawn(&self, jobs: &mut JoinSet<()>, claimed: Claimed, stop: CancellationToken) {
+        let lost = CancellationToken::new();
+        let lease = claimed.lease;
+        lock(&self.held).insert(lease.job, (lease, lost.clone()));
+        let (engine, held) = (self.engine.clone(), self.held.clone());
+        let span = tracing::info_span!("job", job.id = %lease.job, lease.epoch = lease.epoch);
+        let work = async move {
+            if let Err(error) = drive(&engine, claimed, &stop, &lost).await {
+                tracing::warn!(error = %describe(&error), "a job is given back: its state could not be read or written");
+                give_back(&engine, lease).await;
+            }
+            let mut held = lock(&held);
+            if held.get(&lease.job).is_some_and(|(current, _)| *current == lease) {
+                held.remove(&lease.job);
+            }
+        };
+        jobs.spawn(work.instrument(span));
+    }
+}
+
+/// Gives a lease back after a database error, with a few tries: else it runs out by itself.
+async fn give_back(engine: &Engine, lease: Lease) {
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if leases::hand_over(&engine.store, lease).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Extends all leases three times within their length; tells the drivers of those that are lost.
+async fn heartbeat(engine: Engine, owner: Uuid, held: Held, stop: CancellationToken) {
+    let lease = engine.config.lease;
+    let mut last_answer = Instant::now();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(lease / 3) => {}
+        }
+        let jobs: Vec<Uuid> = lock(&held).keys().copied().collect();
+        if jobs.is_empty() {
+            last_answer = Instant::now();
+            continue;
+        }
+        match leases::heartbeat(&engine.store, owner, &jobs, lease.as_secs_f64()).await {
+            Ok(kept) => {
+                last_answer = Instant::now();
+                for (lease, lost) in lock(&held).values() {
+                    if jobs.contains(&lease.job) && !kept.contains(lease) {
+                        lost.cancel();
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = %describe(&error), "could not extend the leases");
+                if last_answer.elapsed() >= lease {
+                    for (_, lost) in lock(&held).values() {
+                        lost.cancel();
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // A panic while it was held cannot leave a map half-changed.
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}

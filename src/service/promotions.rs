@@ -1,0 +1,244 @@
+//! Starting a promotion.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Actor, Code, JobWithSteps, Result, ServiceError, check_reason, environments, job, releases, takeover};
+use crate::{
+    domain::{
+        deployment,
+        environment::{EnvironmentDocument, Strategy},
+        job::{Inherited, Job, JobKind, JobRequest, OnDrift},
+        names::{Name, Version},
+        plan::{self, PlannedStep},
+        release,
+    },
+    store::{
+        self,
+        audit::{self, Subject},
+        deployments,
+        environments::Environment,
+        events::{self, NewEvent},
+        jobs::{self, NewJob},
+        releases::Release,
+        steps,
+    },
+};
+
+/// What to do when another job holds the environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnConflict {
+    /// 409 `job_in_progress`.
+    #[default]
+    Reject,
+    /// Wait for its end; preconditions are looked at then.
+    Queue,
+    /// Take the place of a promotion. A rollback is never superseded: 409.
+    Supersede,
+}
+
+/// A promotion as it is asked for.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PromotionRequest {
+    pub release: Version,
+    /// Instead of the environment's own.
+    #[serde(default)]
+    pub strategy: Option<Strategy>,
+    /// Refuse unless this release is active.
+    #[serde(default)]
+    pub expected_active: Option<Version>,
+    #[serde(default)]
+    pub on_conflict: OnConflict,
+    #[serde(default)]
+    pub on_drift: OnDrift,
+    /// Why; at most 1000 characters.
+    #[serde(default)]
+    #[schema(example = "weekly release")]
+    pub reason: Option<String>,
+    /// Only say what would happen.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What became of the request.
+#[derive(Debug)]
+pub enum Promotion {
+    Started(JobWithSteps),
+    DryRun(DryRun),
+}
+
+/// The plan of a promotion that is not started.
+#[derive(Debug)]
+pub struct DryRun {
+    pub release: Version,
+    pub from_release: Option<Version>,
+    pub steps: Vec<PlannedStep>,
+}
+
+/// Starts a promotion, or queues it, or says what it would do.
+///
+/// # Errors
+/// [`Code::NotFound`], [`Code::ValidationFailed`], [`Code::ArtifactMissing`], [`Code::AlreadyActive`],
+/// [`Code::ActiveChanged`], [`Code::JobInProgress`].
+pub async fn start(
+    connection: &mut PgConnection,
+    actor: &Actor,
+    app: &Name,
+    name: &Name,
+    request: &PromotionRequest,
+) -> Result<Promotion> {
+    check_reason("reason", request.reason.as_deref())?;
+    let environment = environments::lock(connection, app, name).await?;
+    let release = releases::get(connection, app, &request.release).await?;
+    check_fit(&environment.document, &release)?;
+    let holder = jobs::lock_holder(connection, environment.id).await?;
+    let active = active(connection, &environment).await?;
+
+    if request.dry_run {
+        if holder.is_none() {
+            check_active(&request.release, request.expected_active.as_ref(), active.as_ref())?;
+        }
+        let steps = plan::promotion(&environment.document, &request.release, active.as_ref(), request.on_drift);
+        return Ok(Promotion::DryRun(DryRun { release: request.release.clone(), from_release: active, steps }));
+    }
+    let id = Uuid::now_v7();
+    let mut inherited = Inherited::default();
+    let mut queue = false;
+    match (&holder, request.on_conflict) {
+        (None, OnConflict::Queue) => {
+            // Others may be waiting already: the queue is a queue.
+            queue = jobs::any_unfinished(connection, environment.id).await?.is_some();
+        }
+        (None, _) => {}
+        (Some(_), OnConflict::Queue) => queue = true,
+        (Some(holder), OnConflict::Supersede) if holder.kind == JobKind::Promotion => {}
+        (Some(holder), _) => return Err(in_the_way(holder)),
+    }
+    if holder.is_some() && !queue {
+        // The place of a promotion is taken: what is active is not what decides, only what was expected.
+        if let Some(expected) = &request.expected_active {
+            check_expected(expected, active.as_ref())?;
+        }
+    } else if !queue {
+        check_active(&request.release, request.expected_active.as_ref(), active.as_ref())?;
+    }
+
+    let stored_request = JobRequest {
+        on_drift: request.on_drift,
+        expected_active: request.expected_active.clone(),
+    };
+    let new = NewJob {
+        id,
+        kind: JobKind::Promotion,
+        environment_id: environment.id,
+        app,
+        environment: name,
+        release: Some(&request.release),
+        from_release: active.as_ref(),
+        request: &stored_request,
+        reason: request.reason.as_deref(),
+        by: &actor.name,
+    };
+    jobs::insert(connection, &new).await?;
+    let created = json!({"kind": "promotion", "release": request.release, "from_release": active,
+                         "by": actor.name, "reason": request.reason});
+    events::append(connection, id, &[NewEvent::new("job.created", created.clone())]).await?;
+    if queue {
+        jobs::wait_for_environment(connection, id).await?;
+        events::append(connection, id, &[NewEvent::new("job.queued", json!({"behind": holder.map(|job| job.id)}))]).await?;
+        // Nobody may hold the environment any more, and nobody else would wake the queue.
+        jobs::wake_next_queued(connection, environment.id).await?;
+    } else {
+        if let Some(holder) = &holder {
+            inherited = takeover::supersede(connection, holder, id).await?;
+        }
+        let planned = Planned { environment: &environment.document, from: active.as_ref(), inherited: &inherited };
+        activate(connection, id, &request.release, request.on_drift, &planned).await?;
+    }
+    let subject = Subject { app: Some(app), environment: Some(name), job: Some(id) };
+    audit::record(connection, &actor.name, "promotion.start", subject, &created).await?;
+    Ok(Promotion::Started(job(connection, id).await?))
+}
+
+/// What a plan is made from.
+pub(super) struct Planned<'a> {
+    pub environment: &'a EnvironmentDocument,
+    pub from: Option<&'a Version>,
+    pub inherited: &'a Inherited,
+}
+
+/// Gives a promotion its environment and its plan.
+pub(super) async fn activate(
+    connection: &mut PgConnection,
+    id: Uuid,
+    release: &Version,
+    on_drift: OnDrift,
+    planned: &Planned<'_>,
+) -> Result<()> {
+    let plan = plan::promotion(planned.environment, release, planned.from, on_drift);
+    jobs::activate(connection, id, planned.from, planned.environment, planned.inherited).await?;
+    steps::insert(connection, id, 1, &plan).await?;
+    let data = json!({"steps": plan.len(), "from_release": planned.from, "superseded": planned.inherited.jobs});
+    events::append(connection, id, &[NewEvent::new("job.activated", data)]).await?;
+    store::notify_work(connection).await?;
+    Ok(())
+}
+
+/// The release that is recorded as active.
+pub(super) async fn active(connection: &mut PgConnection, environment: &Environment) -> Result<Option<Version>> {
+    let history = deployments::history(connection, environment.id).await?;
+    Ok(deployment::active(&history).flatten().cloned())
+}
+
+/// # Errors
+/// [`Code::ArtifactMissing`].
+pub(super) fn check_fit(environment: &EnvironmentDocument, release: &Release) -> Result<()> {
+    let problems = release::artifact_problems(environment, &release.version, &release.artifacts);
+    if problems.is_empty() { Ok(()) } else { Err(ServiceError::fields(Code::ArtifactMissing, problems)) }
+}
+
+/// # Errors
+/// [`Code::AlreadyActive`], [`Code::ActiveChanged`].
+pub(super) fn check_active(
+    release: &Version,
+    expected: Option<&Version>,
+    active: Option<&Version>,
+) -> Result<()> {
+    if let Some(expected) = expected {
+        check_expected(expected, active)?;
+    }
+    if active == Some(release) {
+        return Err(ServiceError::new(
+            Code::AlreadyActive,
+            format!("Release {release} is active already. There is nothing to promote."),
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn check_expected(expected: &Version, active: Option<&Version>) -> Result<()> {
+    if active == Some(expected) {
+        return Ok(());
+    }
+    let is = active.map_or_else(|| "no release".to_owned(), |version| format!("release {version}"));
+    Err(ServiceError::new(
+        Code::ActiveChanged,
+        format!("You expected release {expected} to be active, but {is} is. Look again before you decide."),
+    )
+    .with("active", json!(active)))
+}
+
+fn in_the_way(holder: &Job) -> ServiceError {
+    let advice = match holder.kind {
+        JobKind::Promotion => {
+            "Wait for it, or send on_conflict queue to wait in line, or supersede to take its place."
+        }
+        JobKind::Rollback => "It is a rollback, and nothing but another rollback takes its place. Wait for it.",
+    };
+    ServiceError::job_in_progress(holder.id, advice)
+}

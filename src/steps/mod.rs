@@ -1,0 +1,89 @@
+//! What a job can do: one file a kind of step.
+//!
+//! To add one: a variant of [`crate::domain::plan::StepParams`], a file here that implements
+//! [`StepRunner`], and its line in [`all`]. A step must be safe to repeat: it stores what it found and
+//! what it is about to do before it does it, and looks before it writes.
+
+pub mod edge_ttl;
+pub mod flip;
+pub mod invalidate;
+pub mod preflight;
+pub mod settle;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    aws::{Aws, error::AwsError},
+    domain::{
+        error::{JobError, Retry},
+        job::Step,
+    },
+    engine::{StepContext, StepError, Steps},
+    store::pointers::Pointer,
+};
+
+/// Every kind of step.
+pub fn all(aws: &Aws) -> Steps {
+    Steps::default()
+        .with("preflight", Arc::new(preflight::Preflight { aws: aws.clone() }))
+        .with("flip", Arc::new(flip::FlipStep { aws: aws.clone() }))
+        .with("edge_ttl", Arc::new(edge_ttl::EdgeTtl))
+        .with("invalidate", Arc::new(invalidate::Invalidate { aws: aws.clone() }))
+        .with("settle", Arc::new(settle::Settle { aws: aws.clone() }))
+}
+
+/// What a flip leaves in its output, by target.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct FlipOutput {
+    pub targets: BTreeMap<String, TargetOutput>,
+}
+
+/// One pointer after a flip.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TargetOutput {
+    pub pointer: String,
+    /// What it says now. `None`: it does not exist.
+    pub value: Option<String>,
+    pub version: Option<i64>,
+    /// What it said before.
+    pub found: Option<String>,
+    /// `written`, `already` (it said so), or `left` (somebody else's value, not ours to take back).
+    pub outcome: String,
+}
+
+impl FlipOutput {
+    pub fn of(step: &Step) -> Self {
+        serde_json::from_value(step.output.clone()).unwrap_or_default()
+    }
+}
+
+fn aws_step_error(error: &AwsError) -> StepError {
+    StepError::failed(error.job_error(), error.retry())
+}
+
+fn wrong_params(context: &StepContext) -> StepError {
+    StepError::fatal(JobError::new(
+        "plan_broken",
+        format!("Step {} has parameters of another kind.", context.step.position),
+    ))
+}
+
+/// Several errors of several targets as one.
+fn combine(errors: &[(String, JobError, Retry)], retry: Retry) -> StepError {
+    let Some((_, first, _)) = errors.first() else {
+        return StepError::fatal(JobError::new("failed", "It failed without a reason."));
+    };
+    let messages: Vec<&str> = errors.iter().map(|(_, error, _)| error.message.as_str()).collect();
+    let error = JobError { message: messages.join(" "), ..first.clone() };
+    StepError::failed(error, retry)
+}
+
+fn pointer_of<'a>(pointers: &'a [Pointer], key: &str) -> Option<&'a Pointer> {
+    pointers.iter().find(|pointer| pointer.key == key)
+}
+
+fn said(value: Option<&str>) -> String {
+    value.map_or_else(|| "nothing (it does not exist)".to_owned(), |value| format!("{value:?}"))
+}

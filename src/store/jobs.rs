@@ -1,0 +1,286 @@
+//! Jobs as people make, read and signal them. What a worker writes is in [`super::progress`].
+
+use sqlx::{PgConnection, types::Json};
+use uuid::Uuid;
+
+use super::{
+    Result,
+    rows::{JobRow, job_columns},
+};
+use crate::domain::{
+    environment::EnvironmentDocument,
+    error::JobError,
+    job::{Inherited, Job, JobKind, JobRequest, JobState},
+    names::{Name, Version},
+};
+
+/// A job to insert, `queued`; [`activate`] gives it its environment.
+#[derive(Debug)]
+pub struct NewJob<'a> {
+    pub id: Uuid,
+    pub kind: JobKind,
+    pub environment_id: Uuid,
+    pub app: &'a Name,
+    pub environment: &'a Name,
+    pub release: Option<&'a Version>,
+    pub from_release: Option<&'a Version>,
+    pub request: &'a JobRequest,
+    pub reason: Option<&'a str>,
+    pub by: &'a str,
+}
+
+pub async fn insert(connection: &mut PgConnection, new: &NewJob<'_>) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO jobs (id, kind, environment_id, app, environment, release, from_release, request, state,
+                           reason, created_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'queued', $9, $10)",
+    )
+    .bind(new.id)
+    .bind(new.kind.as_str())
+    .bind(new.environment_id)
+    .bind(new.app.as_str())
+    .bind(new.environment.as_str())
+    .bind(new.release.map(Version::as_str))
+    .bind(new.from_release.map(Version::as_str))
+    .bind(Json(new.request))
+    .bind(new.reason)
+    .bind(new.by)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Gives a queued job its environment: it holds it from now on, and can be claimed.
+pub async fn activate(
+    connection: &mut PgConnection,
+    id: Uuid,
+    from_release: Option<&Version>,
+    snapshot: &EnvironmentDocument,
+    inherited: &Inherited,
+) -> Result<bool> {
+    let done = sqlx::query(
+        "UPDATE jobs SET state = 'running', holds = true, from_release = $2, snapshot = $3, inherited = $4,
+                         activated_at = now(), claimable_at = now(), lease_owner = NULL,
+                         waiting_for = NULL, waiting_reason = NULL
+         WHERE id = $1 AND state = 'queued'",
+    )
+    .bind(id)
+    .bind(from_release.map(Version::as_str))
+    .bind(Json(snapshot))
+    .bind(Json(inherited))
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Puts a queued job to wait for its environment.
+pub async fn wait_for_environment(connection: &mut PgConnection, id: Uuid) -> Result<()> {
+    sqlx::query(
+        "UPDATE jobs SET claimable_at = NULL, lease_owner = NULL, waiting_for = 'environment',
+                         waiting_reason = 'another job holds the environment'
+         WHERE id = $1 AND state = 'queued'",
+    )
+    .bind(id)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Lets the next queued job of an environment be claimed, when nobody holds it.
+pub async fn wake_next_queued(connection: &mut PgConnection, environment: Uuid) -> Result<()> {
+    let woken = sqlx::query(
+        "UPDATE jobs SET claimable_at = now() WHERE id =
+             (SELECT id FROM jobs WHERE environment_id = $1 AND state = 'queued' ORDER BY seq LIMIT 1)
+         AND NOT EXISTS (SELECT 1 FROM jobs WHERE environment_id = $1 AND holds)",
+    )
+    .bind(environment)
+    .execute(&mut *connection)
+    .await?;
+    if woken.rows_affected() > 0 {
+        super::notify_work(connection).await?;
+    }
+    Ok(())
+}
+
+pub async fn get(connection: &mut PgConnection, id: Uuid) -> Result<Option<Job>> {
+    sqlx::query_as::<_, JobRow>(concat!("SELECT ", job_columns!(), " FROM jobs WHERE id = $1"))
+        .bind(id)
+        .fetch_optional(connection)
+        .await?
+        .map(Job::try_from)
+        .transpose()
+}
+
+/// Reads it and locks its row.
+pub async fn lock(connection: &mut PgConnection, id: Uuid) -> Result<Option<Job>> {
+    sqlx::query_as::<_, JobRow>(concat!("SELECT ", job_columns!(), " FROM jobs WHERE id = $1 FOR UPDATE"))
+        .bind(id)
+        .fetch_optional(connection)
+        .await?
+        .map(Job::try_from)
+        .transpose()
+}
+
+/// The job that holds an environment, its row locked.
+pub async fn lock_holder(connection: &mut PgConnection, environment: Uuid) -> Result<Option<Job>> {
+    sqlx::query_as::<_, JobRow>(concat!(
+        "SELECT ",
+        job_columns!(),
+        " FROM jobs WHERE environment_id = $1 AND holds FOR UPDATE"
+    ))
+    .bind(environment)
+    .fetch_optional(connection)
+    .await?
+    .map(Job::try_from)
+    .transpose()
+}
+
+/// The job that holds an environment.
+pub async fn holder(connection: &mut PgConnection, environment: Uuid) -> Result<Option<Job>> {
+    sqlx::query_as::<_, JobRow>(concat!("SELECT ", job_columns!(), " FROM jobs WHERE environment_id = $1 AND holds"))
+        .bind(environment)
+        .fetch_optional(connection)
+        .await?
+        .map(Job::try_from)
+        .transpose()
+}
+
+/// An unfinished job of the environment, queued ones included.
+pub async fn any_unfinished(connection: &mut PgConnection, environment: Uuid) -> Result<Option<Uuid>> {
+    Ok(sqlx::query_scalar(
+        "SELECT id FROM jobs WHERE environment_id = $1 AND (holds OR state = 'queued') ORDER BY holds DESC, seq LIMIT 1",
+    )
+    .bind(environment)
+    .fetch_optional(connection)
+    .await?)
+}
+
+/// A job of the environment that got it after the job `seq`.
+pub async fn follower(connection: &mut PgConnection, environment: Uuid, seq: i64) -> Result<Option<Uuid>> {
+    Ok(sqlx::query_scalar(
+        "SELECT id FROM jobs WHERE environment_id = $1 AND activated_at >
+             (SELECT coalesce(activated_at, created_at) FROM jobs WHERE seq = $2) AND seq <> $2
+         ORDER BY activated_at LIMIT 1",
+    )
+    .bind(environment)
+    .bind(seq)
+    .fetch_optional(connection)
+    .await?)
+}
+
+/// What a list of jobs is narrowed to.
+#[derive(Debug, Default)]
+pub struct Filter<'a> {
+    pub app: Option<&'a Name>,
+    pub environment: Option<&'a Name>,
+    pub state: Option<JobState>,
+    pub kind: Option<JobKind>,
+}
+
+/// A page, newest first, before the job `before`.
+pub async fn list(
+    connection: &mut PgConnection,
+    filter: &Filter<'_>,
+    before: Option<i64>,
+    limit: i64,
+) -> Result<Vec<Job>> {
+    sqlx::query_as::<_, JobRow>(concat!(
+        "SELECT ",
+        job_columns!(),
+        " FROM jobs WHERE ($1::text IS NULL OR app = $1) AND ($2::text IS NULL OR environment = $2)
+          AND ($3::text IS NULL OR state = $3) AND ($4::text IS NULL OR kind = $4)
+          AND ($5::bigint IS NULL OR seq < $5) ORDER BY seq DESC LIMIT $6"
+    ))
+    .bind(filter.app.map(Name::as_str))
+    .bind(filter.environment.map(Name::as_str))
+    .bind(filter.state.map(JobState::as_str))
+    .bind(filter.kind.map(JobKind::as_str))
+    .bind(before)
+    .bind(limit)
+    .fetch_all(connection)
+    .await?
+    .into_iter()
+    .map(Job::try_from)
+    .collect()
+}
+
+/// Ends a job that another takes the place of. Its epoch rises: whoever works on it can write no more.
+pub async fn supersede(connection: &mut PgConnection, id: Uuid, by: Uuid) -> Result<bool> {
+    let done = sqlx::query(
+        "UPDATE jobs SET state = 'aborted', holds = false, superseded_by = $2, lease_epoch = lease_epoch + 1,
+                         lease_owner = NULL, claimable_at = NULL, waiting_for = NULL, waiting_reason = NULL,
+                         finished_at = now()
+         WHERE id = $1 AND (holds OR state = 'queued')",
+    )
+    .bind(id)
+    .bind(by)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "UPDATE steps SET state = 'skipped', waiting_for = NULL, wake_at = NULL
+         WHERE job_id = $1 AND state IN ('pending', 'running', 'waiting')",
+    )
+    .bind(id)
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The queued jobs of an environment, oldest first.
+pub async fn queued(connection: &mut PgConnection, environment: Uuid) -> Result<Vec<Uuid>> {
+    Ok(sqlx::query_scalar("SELECT id FROM jobs WHERE environment_id = $1 AND state = 'queued' ORDER BY seq FOR UPDATE")
+        .bind(environment)
+        .fetch_all(connection)
+        .await?)
+}
+
+/// Ends a queued job.
+pub async fn end_queued(
+    connection: &mut PgConnection,
+    id: Uuid,
+    state: JobState,
+    error: Option<&JobError>,
+) -> Result<bool> {
+    let done = sqlx::query(
+        "UPDATE jobs SET state = $2, error = $3, claimable_at = NULL, lease_owner = NULL, waiting_for = NULL,
+                         waiting_reason = NULL, finished_at = now()
+         WHERE id = $1 AND state = 'queued'",
+    )
+    .bind(id)
+    .bind(state.as_str())
+    .bind(error.map(Json))
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Asks an unfinished job to abort, and lets a waiting one be claimed at once.
+pub async fn request_abort(connection: &mut PgConnection, id: Uuid, by: &str) -> Result<()> {
+    sqlx::query(
+        "UPDATE jobs SET abort_requested_at = coalesce(abort_requested_at, now()),
+                         abort_requested_by = coalesce(abort_requested_by, $2),
+                         claimable_at = CASE WHEN lease_owner IS NULL THEN now() ELSE claimable_at END
+         WHERE id = $1",
+    )
+    .bind(id)
+    .bind(by)
+    .execute(&mut *connection)
+    .await?;
+    super::notify_work(connection).await
+}
+
+/// Opens a new round of an ended job: it holds its environment and can be claimed.
+pub async fn reopen(connection: &mut PgConnection, id: Uuid, state: JobState, round: i32) -> Result<()> {
+    sqlx::query(
+        "UPDATE jobs SET state = $2, round = $3, holds = true, claimable_at = now(), lease_owner = NULL,
+                         lease_epoch = lease_epoch + 1, error = NULL, abort_requested_at = NULL,
+                         abort_requested_by = NULL, traffic_shifted_at = NULL, finished_at = NULL
+         WHERE id = $1",
+    )
+    .bind(id)
+    .bind(state.as_str())
+    .bind(round)
+    .execute(&mut *connection)
+    .await?;
+    super::notify_work(connection).await
+}

@@ -1,0 +1,73 @@
+//! The roads by which traffic is moved: one file each.
+//!
+//! A router observes, writes and renders; it decides nothing. When to write, what may be overwritten and
+//! what is recorded is the flip step's business, the same for every road.
+//!
+//! To add one: a variant of [`crate::domain::environment::Router`] with its limits, a file here that
+//! implements [`TrafficRouter`], and its line in [`router`].
+
+pub mod ssm_pointer;
+
+use async_trait::async_trait;
+
+use crate::{
+    aws::{Aws, error::AwsError, guard::WriteGuard},
+    domain::{
+        environment::{AwsAccount, Component, PointerIdentity, Router},
+        pointer::Shift,
+    },
+};
+
+/// What a pointer says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Observed {
+    /// `None`: it does not exist.
+    pub value: Option<String>,
+    /// The road's own version of it, if it counts any.
+    pub version: Option<i64>,
+}
+
+/// A road.
+///
+/// Its conformance rules, held by the integration tests: [`Self::observe`] sees what
+/// [`Self::write`] wrote; writing is one attempt, and is not signed after its guard has ended; an error
+/// that says it is surely without effect is.
+#[async_trait]
+pub trait TrafficRouter: Send + Sync {
+    /// Every pointer of the component, by target.
+    fn pointers(&self) -> &[PointerIdentity];
+
+    /// True when a pointer that does not exist may be made.
+    fn may_create(&self) -> bool;
+
+    /// The value that names these releases.
+    fn render(&self, shift: &Shift, epoch: i64) -> String;
+
+    /// What the pointer says now. Never from a cache.
+    async fn observe(&self, target: &str) -> Result<Observed, AwsError>;
+
+    /// Makes the pointer say `value` (`None`: not exist), given what it was seen to say. Returns the
+    /// version written, if the road counts any.
+    async fn write(
+        &self,
+        target: &str,
+        seen: &Observed,
+        value: Option<&str>,
+        guard: WriteGuard,
+    ) -> Result<Option<i64>, AwsError>;
+
+    /// What the pointer said in an earlier version, if that is still known.
+    async fn at_version(&self, target: &str, version: i64) -> Result<Option<String>, AwsError>;
+
+    /// The pointer in words, for messages.
+    fn describe(&self, target: &str) -> String;
+}
+
+/// The router of a component.
+pub fn router(aws: &Aws, account: &AwsAccount, component: &Component) -> Box<dyn TrafficRouter> {
+    match &component.router {
+        Router::SsmPointer(settings) => {
+            Box::new(ssm_pointer::SsmPointerRouter::new(aws, account, component, settings))
+        }
+    }
+}
