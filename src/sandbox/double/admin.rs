@@ -92,7 +92,10 @@ impl FaultRequest {
                 FaultAction::Delay(Duration::from_millis(millis))
             }
             "error" => FaultAction::Error {
-                status: self.status.filter(|it| (400..600).contains(it)).ok_or("error needs a status from 400 to 599")?,
+                status: self
+                    .status
+                    .filter(|it| (400..600).contains(it))
+                    .ok_or("error needs a status from 400 to 599")?,
                 code: self.code.clone().ok_or("error needs a code")?,
                 message: self.message.clone().unwrap_or_default(),
             },
@@ -180,15 +183,27 @@ struct DistributionRequest {
     account: Option<String>,
 }
 
-async fn add_distribution(State(shared): State<Shared>, Json(request): Json<DistributionRequest>) -> Response {
+async fn add_distribution(
+    State(shared): State<Shared>,
+    Json(request): Json<DistributionRequest>,
+) -> Response {
     let world = &shared.world;
-    let account = request.account.as_deref().unwrap_or(&world.options.account_id);
+    let account = request
+        .account
+        .as_deref()
+        .unwrap_or(&world.options.account_id);
     let now = world.clock.now();
     world.change(|state| {
         let distributions = &mut state.account_mut(account).distributions;
-        distributions.entry(request.id.clone()).or_insert_with(|| Distribution::new(&request.id, now));
+        distributions
+            .entry(request.id.clone())
+            .or_insert_with(|| Distribution::new(&request.id, now));
     });
-    (StatusCode::CREATED, Json(json!({ "id": request.id, "account": account }))).into_response()
+    (
+        StatusCode::CREATED,
+        Json(json!({ "id": request.id, "account": account })),
+    )
+        .into_response()
 }
 
 #[derive(Debug, Deserialize)]
@@ -197,10 +212,14 @@ struct RoleRequest {
     external_id: Option<String>,
 }
 
-async fn register_role(State(shared): State<Shared>, Json(request): Json<RoleRequest>) -> StatusCode {
-    let role = Role { external_id: request.external_id };
-    shared.world.change(|state| state.roles.insert(request.arn, role));
-    StatusCode::CREATED
+async fn register_role(State(shared): State<Shared>, Json(request): Json<RoleRequest>) -> Response {
+    let role = Role {
+        external_id: request.external_id,
+    };
+    shared
+        .world
+        .change(|state| state.roles.insert(request.arn.clone(), role));
+    (StatusCode::CREATED, Json(json!({ "arn": request.arn }))).into_response()
 }
 
 #[derive(Debug, Deserialize)]
@@ -208,7 +227,10 @@ struct ClockRequest {
     advance_seconds: u64,
 }
 
-async fn advance_clock(State(shared): State<Shared>, Json(request): Json<ClockRequest>) -> Json<Value> {
+async fn advance_clock(
+    State(shared): State<Shared>,
+    Json(request): Json<ClockRequest>,
+) -> Json<Value> {
     let clock = &shared.world.clock;
     clock.advance(Duration::from_secs(request.advance_seconds));
     Json(json!({ "now": clock.now() }))

@@ -37,9 +37,11 @@ pub(super) struct Caller {
 /// The three services word the same refusal differently.
 pub(super) fn missing_token(protocol: Protocol) -> AwsError {
     match protocol {
-        Protocol::Json => {
-            AwsError::new(400, "MissingAuthenticationTokenException", "Missing Authentication Token")
-        }
+        Protocol::Json => AwsError::new(
+            400,
+            "MissingAuthenticationTokenException",
+            "Missing Authentication Token",
+        ),
         _ => AwsError::new(
             403,
             "MissingAuthenticationToken",
@@ -93,7 +95,9 @@ impl Signature {
             .strip_prefix("AWS4-HMAC-SHA256")
             .ok_or_else(|| refuse("Unsupported AWS 'algorithm'."))?;
         let field = |name: &str| {
-            fields.split(',').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='))
+            fields
+                .split(',')
+                .find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='))
         };
         let credential = field("Credential")
             .ok_or_else(|| refuse("Authorization header requires 'Credential' parameter."))?;
@@ -109,11 +113,16 @@ impl Signature {
             return Err(refuse("'Signature' must be 64 hexadecimal characters."));
         }
         if !signed.split(';').any(|name| name == "host") {
-            return Err(bad_signature(protocol, "'Host' must be a 'SignedHeader'.".to_owned()));
+            return Err(bad_signature(
+                protocol,
+                "'Host' must be a 'SignedHeader'.".to_owned(),
+            ));
         }
         let scope: Vec<&str> = credential.split('/').collect();
         let [access_key, day, region, service, "aws4_request"] = scope[..] else {
-            return Err(refuse("Credential must have exactly 5 slash-delimited elements."));
+            return Err(refuse(
+                "Credential must have exactly 5 slash-delimited elements.",
+            ));
         };
         if access_key.is_empty() || region.is_empty() || service.is_empty() {
             return Err(refuse("Credential must not have empty elements."));
@@ -124,7 +133,10 @@ impl Signature {
         if !date.starts_with(day) {
             return Err(bad_signature(
                 protocol,
-                format!("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '{day}' != '{}'.", date.get(..8).unwrap_or(date)),
+                format!(
+                    "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '{day}' != '{}'.",
+                    date.get(..8).unwrap_or(date)
+                ),
             ));
         }
         Ok(Self {
@@ -144,14 +156,18 @@ impl Signature {
             let limit = (now - MAX_SKEW).format(DATE_FORMAT);
             return Err(bad_signature(
                 protocol,
-                format!("Signature expired: {date} is now earlier than {limit} ({shown_now} - 5 min.)"),
+                format!(
+                    "Signature expired: {date} is now earlier than {limit} ({shown_now} - 5 min.)"
+                ),
             ));
         }
         if self.signed_at > now + MAX_SKEW {
             let limit = (now + MAX_SKEW).format(DATE_FORMAT);
             return Err(bad_signature(
                 protocol,
-                format!("Signature not yet current: {date} is still later than {limit} ({shown_now} + 5 min.)"),
+                format!(
+                    "Signature not yet current: {date} is still later than {limit} ({shown_now} + 5 min.)"
+                ),
             ));
         }
         Ok(())
@@ -182,7 +198,11 @@ impl Signature {
             });
         }
         let is_account = is_account_id(&self.access_key);
-        let account = if is_account { self.access_key.as_str() } else { default_account };
+        let account = if is_account {
+            self.access_key.as_str()
+        } else {
+            default_account
+        };
         Ok(Caller {
             account: account.to_owned(),
             region,
@@ -211,7 +231,10 @@ mod tests {
     fn good(date: &str) -> HeaderMap {
         let hex = "a".repeat(64);
         headers(
-            &format!("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/{}/eu-west-1/ssm/aws4_request, SignedHeaders=host;x-amz-date, Signature={hex}", &date[..8]),
+            &format!(
+                "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/{}/eu-west-1/ssm/aws4_request, SignedHeaders=host;x-amz-date, Signature={hex}",
+                &date[..8]
+            ),
             date,
         )
     }
@@ -219,20 +242,32 @@ mod tests {
     #[test]
     fn the_scope_names_region_and_service() {
         let signature = Signature::read(&good("20260102T030405Z"), Protocol::Json).unwrap();
-        assert_eq!((signature.region.as_str(), signature.service.as_str()), ("eu-west-1", "ssm"));
+        assert_eq!(
+            (signature.region.as_str(), signature.service.as_str()),
+            ("eu-west-1", "ssm")
+        );
         assert_eq!(signature.access_key, "AKIDEXAMPLE");
     }
 
     #[test]
     fn malformed_headers_are_refused_in_the_words_of_each_protocol() {
         let none = Signature::read(&HeaderMap::new(), Protocol::Json).unwrap_err();
-        assert_eq!((none.status, none.code.as_str()), (400, "MissingAuthenticationTokenException"));
+        assert_eq!(
+            (none.status, none.code.as_str()),
+            (400, "MissingAuthenticationTokenException")
+        );
         let none = Signature::read(&HeaderMap::new(), Protocol::Query).unwrap_err();
-        assert_eq!((none.status, none.code.as_str()), (403, "MissingAuthenticationToken"));
+        assert_eq!(
+            (none.status, none.code.as_str()),
+            (403, "MissingAuthenticationToken")
+        );
         let bearer = headers("Bearer token", "20260102T030405Z");
         let error = Signature::read(&bearer, Protocol::RestXml).unwrap_err();
         assert_eq!(error.code, "IncompleteSignature");
-        let short = headers("AWS4-HMAC-SHA256 Credential=a/b/c, SignedHeaders=host, Signature=x", "now");
+        let short = headers(
+            "AWS4-HMAC-SHA256 Credential=a/b/c, SignedHeaders=host, Signature=x",
+            "now",
+        );
         assert_eq!(
             Signature::read(&short, Protocol::Json).unwrap_err().code,
             "IncompleteSignatureException"
@@ -246,8 +281,15 @@ mod tests {
         assert!(signature.check_age(at(4), Protocol::Json).is_ok());
         assert!(signature.check_age(at(-4), Protocol::Json).is_ok());
         let late = signature.check_age(at(6), Protocol::Json).unwrap_err();
-        assert!(late.message.unwrap().starts_with("Signature expired: 20260102T030405Z"));
+        assert!(
+            late.message
+                .unwrap()
+                .starts_with("Signature expired: 20260102T030405Z")
+        );
         let early = signature.check_age(at(-6), Protocol::RestXml).unwrap_err();
-        assert_eq!((early.status, early.code.as_str()), (403, "SignatureDoesNotMatch"));
+        assert_eq!(
+            (early.status, early.code.as_str()),
+            (403, "SignatureDoesNotMatch")
+        );
     }
 }

@@ -121,7 +121,10 @@ struct Inner {
 
 impl CallLog {
     pub(super) fn new() -> Self {
-        Self { inner: Mutex::default(), changed: watch::Sender::new(0) }
+        Self {
+            inner: Mutex::default(),
+            changed: watch::Sender::new(0),
+        }
     }
 
     /// Records a call, gives it its number and returns that.
@@ -167,7 +170,11 @@ impl CallLog {
         let mut changed = self.changed.subscribe();
         loop {
             changed.mark_unchanged();
-            let found = lock(&self.inner).calls.iter().find(|call| wanted(call)).cloned();
+            let found = lock(&self.inner)
+                .calls
+                .iter()
+                .find(|call| wanted(call))
+                .cloned();
             if let Some(call) = found {
                 return call;
             }
@@ -179,6 +186,7 @@ impl CallLog {
     }
 
     fn signal(&self) {
-        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+        self.changed
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 }

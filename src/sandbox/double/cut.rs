@@ -33,7 +33,11 @@ impl Cut {
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.0.load(Ordering::SeqCst) { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+        if self.0.load(Ordering::SeqCst) {
+            Err(io::ErrorKind::BrokenPipe.into())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -56,7 +60,13 @@ impl Listener for CutListener {
                 Ok((stream, peer)) => {
                     // Small answers must not wait for each other; a failure costs latency only.
                     let _ = stream.set_nodelay(true);
-                    return (CutStream { stream, cut: Cut::default() }, peer);
+                    return (
+                        CutStream {
+                            stream,
+                            cut: Cut::default(),
+                        },
+                        peer,
+                    );
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the AWS double could not accept a connection");

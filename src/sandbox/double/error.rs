@@ -29,11 +29,19 @@ pub struct AwsError {
 
 impl AwsError {
     pub(super) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        Self { status, code: code.to_owned(), message: Some(message.into()) }
+        Self {
+            status,
+            code: code.to_owned(),
+            message: Some(message.into()),
+        }
     }
 
     pub(super) fn without_message(status: u16, code: &str) -> Self {
-        Self { status, code: code.to_owned(), message: None }
+        Self {
+            status,
+            code: code.to_owned(),
+            message: None,
+        }
     }
 
     /// SSM's word for a request that breaks a constraint (Systems Manager API Reference, *Common Errors*).
@@ -63,7 +71,11 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn ok(body: String) -> Self {
-        Self { status: 200, headers: Vec::new(), body }
+        Self {
+            status: 200,
+            headers: Vec::new(),
+            body,
+        }
     }
 
     pub(super) fn json(body: &serde_json::Value) -> Self {
@@ -80,13 +92,20 @@ impl Protocol {
     }
 
     /// Puts an answer or an error on the wire in this protocol's shape.
-    pub(super) fn render(self, result: Result<Answer, AwsError>, request_id: &str) -> Response<Body> {
+    pub(super) fn render(
+        self,
+        result: Result<Answer, AwsError>,
+        request_id: &str,
+    ) -> Response<Body> {
         let answer = result.unwrap_or_else(|error| self.error_answer(&error, request_id));
         let mut response = Response::new(Body::from(answer.body));
         *response.status_mut() =
             StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type()));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(self.content_type()),
+        );
         if let Ok(id) = HeaderValue::from_str(request_id) {
             headers.insert("x-amzn-requestid", id);
         }
@@ -107,12 +126,20 @@ impl Protocol {
             Self::RestXml => error_xml(CLOUDFRONT_NAMESPACE, error, request_id),
             Self::Query => error_xml(STS_NAMESPACE, error, request_id),
         };
-        Answer { status: error.status, headers: Vec::new(), body }
+        Answer {
+            status: error.status,
+            headers: Vec::new(),
+            body,
+        }
     }
 }
 
 fn error_xml(namespace: &str, error: &AwsError, request_id: &str) -> String {
-    let fault = if error.status >= 500 { "Receiver" } else { "Sender" };
+    let fault = if error.status >= 500 {
+        "Receiver"
+    } else {
+        "Sender"
+    };
     Xml::document("ErrorResponse", namespace, |xml| {
         xml.element("Error", |xml| {
             xml.leaf("Type", fault);

@@ -74,7 +74,10 @@ pub struct Fault {
 impl Fault {
     /// Every call of one operation, for ever.
     pub fn on(operation: &str, action: FaultAction) -> Self {
-        Self { operation: Some(operation.to_owned()), ..Self::on_any(action) }
+        Self {
+            operation: Some(operation.to_owned()),
+            ..Self::on_any(action)
+        }
     }
 
     /// Every call of every operation, for ever.
@@ -92,27 +95,42 @@ impl Fault {
 
     /// Only in this account.
     pub fn in_account(self, account: &str) -> Self {
-        Self { account: Some(account.to_owned()), ..self }
+        Self {
+            account: Some(account.to_owned()),
+            ..self
+        }
     }
 
     /// Only in this region.
     pub fn in_region(self, region: &str) -> Self {
-        Self { region: Some(region.to_owned()), ..self }
+        Self {
+            region: Some(region.to_owned()),
+            ..self
+        }
     }
 
     /// Only when the resource's name contains this.
     pub fn on_resource(self, part: &str) -> Self {
-        Self { resource_contains: Some(part.to_owned()), ..self }
+        Self {
+            resource_contains: Some(part.to_owned()),
+            ..self
+        }
     }
 
     /// Lets so many matching calls pass first.
     pub fn skip(self, calls: u64) -> Self {
-        Self { skip: calls, ..self }
+        Self {
+            skip: calls,
+            ..self
+        }
     }
 
     /// Hits so many matching calls, then no more.
     pub fn times(self, calls: u64) -> Self {
-        Self { times: Some(calls), ..self }
+        Self {
+            times: Some(calls),
+            ..self
+        }
     }
 
     /// Hits the next matching call only.
@@ -121,11 +139,15 @@ impl Fault {
     }
 
     fn matches(&self, target: &Target<'_>) -> bool {
-        let is = |wanted: &Option<String>, actual: &str| wanted.as_deref().is_none_or(|it| it == actual);
+        let is =
+            |wanted: &Option<String>, actual: &str| wanted.as_deref().is_none_or(|it| it == actual);
         is(&self.operation, target.operation)
             && is(&self.account, target.account)
             && is(&self.region, target.region)
-            && self.resource_contains.as_deref().is_none_or(|part| target.resource.contains(part))
+            && self
+                .resource_contains
+                .as_deref()
+                .is_none_or(|part| target.resource.contains(part))
     }
 }
 
@@ -167,7 +189,9 @@ impl Entry {
         let mut released = 0;
         loop {
             // One at a time, so that no effect runs under this lock.
-            let Some(effect) = lock(&self.held).pop_front() else { return released };
+            let Some(effect) = lock(&self.held).pop_front() else {
+                return released;
+            };
             effect();
             released += 1;
         }
@@ -177,13 +201,20 @@ impl Entry {
     fn takes(&self) -> bool {
         let before = self.seen.fetch_add(1, Ordering::SeqCst);
         before >= self.fault.skip
-            && self.fault.times.is_none_or(|times| before < self.fault.skip.saturating_add(times))
+            && self
+                .fault
+                .times
+                .is_none_or(|times| before < self.fault.skip.saturating_add(times))
     }
 }
 
 impl fmt::Debug for Entry {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Entry").field("id", &self.id).field("fault", &self.fault).finish()
+        formatter
+            .debug_struct("Entry")
+            .field("id", &self.id)
+            .field("fault", &self.fault)
+            .finish()
     }
 }
 
@@ -226,7 +257,10 @@ impl Faults {
             held: Mutex::default(),
         });
         book.entries.push(Arc::clone(&entry));
-        FaultHandle { entry, book: Arc::downgrade(&self.book) }
+        FaultHandle {
+            entry,
+            book: Arc::downgrade(&self.book),
+        }
     }
 
     /// Removes every fault; what they hold is lost unless a handle still releases it.
@@ -244,7 +278,11 @@ impl Faults {
 
     /// Lets what one fault holds take effect; `None` when there is no fault with that id.
     pub fn release(&self, id: u64) -> Option<usize> {
-        let entry = lock(&self.book).entries.iter().find(|entry| entry.id == id).cloned();
+        let entry = lock(&self.book)
+            .entries
+            .iter()
+            .find(|entry| entry.id == id)
+            .cloned();
         entry.map(|entry| entry.release())
     }
 
@@ -263,7 +301,10 @@ impl Faults {
     /// The fault that takes this call.
     pub(super) fn pick(&self, target: &Target<'_>) -> Option<Arc<Entry>> {
         let book = lock(&self.book);
-        book.entries.iter().find(|entry| entry.fault.matches(target) && entry.takes()).cloned()
+        book.entries
+            .iter()
+            .find(|entry| entry.fault.matches(target) && entry.takes())
+            .cloned()
     }
 }
 
@@ -306,7 +347,9 @@ impl FaultHandle {
     /// Takes the fault away: later calls are answered normally. Safe to repeat.
     pub fn remove(&self) {
         if let Some(book) = self.book.upgrade() {
-            lock(&book).entries.retain(|entry| entry.id != self.entry.id);
+            lock(&book)
+                .entries
+                .retain(|entry| entry.id != self.entry.id);
         }
     }
 }
@@ -325,7 +368,11 @@ mod tests {
     #[test]
     fn a_fault_skips_then_hits_then_is_used_up() {
         let faults = Faults::default();
-        faults.add(Fault::on("PutParameter", FaultAction::Throttle).skip(1).times(2));
+        faults.add(
+            Fault::on("PutParameter", FaultAction::Throttle)
+                .skip(1)
+                .times(2),
+        );
         let taken: Vec<bool> = (0..5).map(|_| faults.pick(&TARGET).is_some()).collect();
         assert_eq!(taken, [false, true, true, false, false]);
     }
@@ -344,7 +391,12 @@ mod tests {
     fn each_condition_narrows_the_match() {
         let any = Fault::on_any(FaultAction::Throttle);
         assert!(any.matches(&TARGET));
-        assert!(any.clone().in_region("eu-west-1").on_resource("storefront").matches(&TARGET));
+        assert!(
+            any.clone()
+                .in_region("eu-west-1")
+                .on_resource("storefront")
+                .matches(&TARGET)
+        );
         assert!(!any.clone().in_region("us-east-1").matches(&TARGET));
         assert!(!any.clone().on_resource("checkout").matches(&TARGET));
         assert!(!any.in_account("111111111111").matches(&TARGET));

@@ -136,9 +136,20 @@ impl AwsDouble {
         let address = listener.local_addr()?;
         let world = Arc::new(World::open(options)?);
         let closing = CancellationToken::new();
-        let server = server::run(cut::CutListener(listener), Arc::clone(&world), closing.clone());
+        let server = server::run(
+            cut::CutListener(listener),
+            Arc::clone(&world),
+            closing.clone(),
+        );
         let server = Mutex::new(Some(tokio::spawn(server)));
-        Ok(Self { handle: Arc::new(Handle { world, address, closing, server }) })
+        Ok(Self {
+            handle: Arc::new(Handle {
+                world,
+                address,
+                closing,
+                server,
+            }),
+        })
     }
 
     /// The URL for an SDK's `endpoint_url`; the same for all services.

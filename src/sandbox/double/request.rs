@@ -28,7 +28,12 @@ pub(super) enum Command {
 
 impl Parsed {
     pub(super) fn refused(operation: &str, error: AwsError) -> Self {
-        Self { operation: operation.to_owned(), resource: None, details: json!({}), command: Err(error) }
+        Self {
+            operation: operation.to_owned(),
+            resource: None,
+            details: json!({}),
+            command: Err(error),
+        }
     }
 
     /// Reads the request in the protocol of the service that it was signed for.
@@ -91,7 +96,11 @@ pub(super) fn fault_error(
     let is_ssm = service == "ssm";
     Some(match action {
         FaultAction::Throttle => {
-            let code = if is_ssm { "ThrottlingException" } else { "Throttling" };
+            let code = if is_ssm {
+                "ThrottlingException"
+            } else {
+                "Throttling"
+            };
             AwsError::new(400, code, "Rate exceeded")
         }
         FaultAction::Unavailable => {
@@ -99,10 +108,16 @@ pub(super) fn fault_error(
             AwsError::new(503, "ServiceUnavailable", message)
         }
         FaultAction::InternalError => match service {
-            "ssm" => AwsError::new(500, "InternalServerError", "An error occurred on the server side."),
-            "cloudfront" => {
-                AwsError::new(500, "InternalError", "We encountered an internal error. Please try again.")
-            }
+            "ssm" => AwsError::new(
+                500,
+                "InternalServerError",
+                "An error occurred on the server side.",
+            ),
+            "cloudfront" => AwsError::new(
+                500,
+                "InternalError",
+                "We encountered an internal error. Please try again.",
+            ),
             _ => AwsError::new(
                 500,
                 "InternalFailure",
@@ -116,10 +131,18 @@ pub(super) fn fault_error(
                 caller.arn,
                 resource_arn(service, resource.unwrap_or("*"), caller),
             );
-            let (status, code) = if is_ssm { (400, "AccessDeniedException") } else { (403, "AccessDenied") };
+            let (status, code) = if is_ssm {
+                (400, "AccessDeniedException")
+            } else {
+                (403, "AccessDenied")
+            };
             AwsError::new(status, code, message)
         }
-        FaultAction::Error { status, code, message } => AwsError::new(*status, code, message.clone()),
+        FaultAction::Error {
+            status,
+            code,
+            message,
+        } => AwsError::new(*status, code, message.clone()),
         _ => return None,
     })
 }
@@ -180,6 +203,9 @@ mod tests {
             ("Text", "a b%2"),
             ("Empty", ""),
         ];
-        assert_eq!(fields, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(
+            fields,
+            expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
     }
 }

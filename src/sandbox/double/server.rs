@@ -41,7 +41,10 @@ pub(super) struct Shared {
 
 /// Serves until `closing` is cancelled; calls that hang are cut then.
 pub(super) async fn run(listener: CutListener, world: Arc<World>, closing: CancellationToken) {
-    let shared = Shared { world, closing: closing.clone() };
+    let shared = Shared {
+        world,
+        closing: closing.clone(),
+    };
     let router = Router::new()
         .nest("/_double", admin::routes())
         .fallback(answer)
@@ -70,7 +73,9 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let closing = shared.closing.clone();
     let reply = async {
-        let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else { return cut.now() };
+        let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
+            return cut.now();
+        };
         match tokio::spawn(process(shared.world, parts, body)).await {
             Ok(Reply::Answer(response)) => response,
             Ok(Reply::Cut) | Err(_) => cut.now(),
@@ -115,7 +120,15 @@ async fn process(world: Arc<World>, parts: Parts, body: Bytes) -> Reply {
         region: &caller.region,
         resource: parsed.resource.as_deref().unwrap_or_default(),
     });
-    let work = Work { world, caller, service: signature.service, parsed, request_id, seq, protocol };
+    let work = Work {
+        world,
+        caller,
+        service: signature.service,
+        parsed,
+        request_id,
+        seq,
+        protocol,
+    };
     match fault {
         Some(fault) => work.under(&fault).await,
         None => work.normally(false),
@@ -138,7 +151,12 @@ fn identify(world: &World, parts: &Parts) -> Result<(Protocol, (Signature, Calle
     }
 }
 
-fn record_refusal(world: &World, signature: Option<&Signature>, request_id: &str, error: &AwsError) {
+fn record_refusal(
+    world: &World,
+    signature: Option<&Signature>,
+    request_id: &str,
+    error: &AwsError,
+) {
     world.calls.record(Call {
         seq: 0,
         at: world.clock.now(),
@@ -149,7 +167,9 @@ fn record_refusal(world: &World, signature: Option<&Signature>, request_id: &str
         resource: None,
         request_id: request_id.to_owned(),
         details: json!({}),
-        outcome: Outcome::Error { code: error.code.clone() },
+        outcome: Outcome::Error {
+            code: error.code.clone(),
+        },
     });
 }
 
@@ -175,7 +195,9 @@ impl Work {
 
     /// Makes the request's effect, or finds out why it has none.
     fn effect(self, stale: bool) -> Result<Answer, AwsError> {
-        self.parsed.command?.apply(&self.world, &self.caller, &self.request_id, stale)
+        self.parsed
+            .command?
+            .apply(&self.world, &self.caller, &self.request_id, stale)
     }
 
     async fn under(self, fault: &Arc<Entry>) -> Reply {
@@ -226,8 +248,9 @@ impl Work {
             action => {
                 let resource = self.parsed.resource.as_deref();
                 let operation = &self.parsed.operation;
-                let error = request::fault_error(action, &self.service, operation, resource, &self.caller)
-                    .unwrap_or_else(|| AwsError::without_message(500, "InternalFailure"));
+                let error =
+                    request::fault_error(action, &self.service, operation, resource, &self.caller)
+                        .unwrap_or_else(|| AwsError::without_message(500, "InternalFailure"));
                 let result = Err(error);
                 settle(outcome(&result));
                 Reply::Answer(self.protocol.render(result, &self.request_id))
@@ -239,6 +262,8 @@ impl Work {
 fn outcome(result: &Result<Answer, AwsError>) -> Outcome {
     match result {
         Ok(_) => Outcome::Ok,
-        Err(error) => Outcome::Error { code: error.code.clone() },
+        Err(error) => Outcome::Error {
+            code: error.code.clone(),
+        },
     }
 }

@@ -38,8 +38,17 @@ pub(super) struct AssumeRole {
 /// Reads a request: the operation and its members from the form.
 pub(super) fn read(query: Option<&str>, body: &[u8]) -> Parsed {
     let body = String::from_utf8_lossy(body);
-    let fields = pairs(if body.is_empty() { query.unwrap_or_default() } else { &body });
-    let field = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let fields = pairs(if body.is_empty() {
+        query.unwrap_or_default()
+    } else {
+        &body
+    });
+    let field = |name: &str| {
+        fields
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    };
     let operation = field("Action").unwrap_or_default();
     let command = match operation {
         "AssumeRole" => assume_role(field).map(Command::AssumeRole),
@@ -73,7 +82,8 @@ fn assume_role<'a>(field: impl Fn(&str) -> Option<&'a str>) -> Result<AssumeRole
     };
     let role_arn = required("RoleArn", "roleArn")?;
     let session_name = required("RoleSessionName", "roleSessionName")?;
-    let (account, role_name) = split_role(role_arn).ok_or_else(|| invalid(&format!("{role_arn} is invalid")))?;
+    let (account, role_name) =
+        split_role(role_arn).ok_or_else(|| invalid(&format!("{role_arn} is invalid")))?;
     if !is_session_name(session_name) {
         return Err(invalid(&format!(
             "1 validation error detected: Value '{session_name}' at 'roleSessionName' failed to satisfy constraint: \
@@ -114,12 +124,19 @@ fn split_role(arn: &str) -> Option<(&str, &str)> {
 
 fn is_session_name(name: &str) -> bool {
     (2..=64).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte))
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte))
 }
 
 impl Command {
     /// Does what was asked; sessions last by the machine's time, as the client's own cache does.
-    pub(super) fn apply(self, world: &World, caller: &Caller, request_id: &str) -> Result<Answer, AwsError> {
+    pub(super) fn apply(
+        self,
+        world: &World,
+        caller: &Caller,
+        request_id: &str,
+    ) -> Result<Answer, AwsError> {
         match self {
             Self::AssumeRole(request) => request.apply(world, caller, request_id),
             Self::GetCallerIdentity => Ok(answer("GetCallerIdentity", request_id, |xml| {
@@ -135,7 +152,10 @@ impl AssumeRole {
     fn apply(self, world: &World, caller: &Caller, request_id: &str) -> Result<Answer, AwsError> {
         let now = Utc::now();
         let role_id = format!("{}:{}", ids::token("AROA", 17), self.session_name);
-        let arn = format!("arn:aws:sts::{}:assumed-role/{}/{}", self.account, self.role_name, self.session_name);
+        let arn = format!(
+            "arn:aws:sts::{}:assumed-role/{}/{}",
+            self.account, self.role_name, self.session_name
+        );
         let session = Session {
             account: self.account,
             arn: arn.clone(),
@@ -146,7 +166,10 @@ impl AssumeRole {
         let access_key = ids::token("ASIA", 16);
         let (token, expires_at) = (session.token.clone(), session.expires_at);
         world.change(|state| {
-            let wanted = state.roles.get(&self.role_arn).and_then(|role| role.external_id.as_ref());
+            let wanted = state
+                .roles
+                .get(&self.role_arn)
+                .and_then(|role| role.external_id.as_ref());
             if wanted.is_some() && wanted != self.external_id.as_ref() {
                 let message = format!(
                     "User: {} is not authorized to perform: sts:AssumeRole on resource: {}",
@@ -166,17 +189,24 @@ impl AssumeRole {
                 xml.leaf("AccessKeyId", &access_key);
                 xml.leaf("SecretAccessKey", ids::token("", 40));
                 xml.leaf("SessionToken", &token);
-                xml.leaf("Expiration", expires_at.to_rfc3339_opts(SecondsFormat::Secs, true));
+                xml.leaf(
+                    "Expiration",
+                    expires_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+                );
             });
         }))
     }
 }
 
 fn answer(operation: &str, request_id: &str, fill: impl FnOnce(&mut Xml)) -> Answer {
-    Answer::ok(Xml::document(&format!("{operation}Response"), STS_NAMESPACE, |xml| {
-        xml.element(&format!("{operation}Result"), fill);
-        xml.element("ResponseMetadata", |xml| xml.leaf("RequestId", request_id));
-    }))
+    Answer::ok(Xml::document(
+        &format!("{operation}Response"),
+        STS_NAMESPACE,
+        |xml| {
+            xml.element(&format!("{operation}Result"), fill);
+            xml.element("ResponseMetadata", |xml| xml.leaf("RequestId", request_id));
+        },
+    ))
 }
 
 #[cfg(test)]
@@ -189,7 +219,12 @@ mod tests {
             split_role("arn:aws:iam::111111111111:role/ci/deployer"),
             Some(("111111111111", "deployer"))
         );
-        for bad in ["", "deployer", "arn:aws:iam::1:role/x", "arn:aws:iam::111111111111:user/x"] {
+        for bad in [
+            "",
+            "deployer",
+            "arn:aws:iam::1:role/x",
+            "arn:aws:iam::111111111111:user/x",
+        ] {
             assert_eq!(split_role(bad), None, "{bad}");
         }
     }
@@ -197,7 +232,9 @@ mod tests {
     #[test]
     fn session_names_are_checked() {
         let form = |name: &str| {
-            format!("Action=AssumeRole&RoleArn=arn%3Aaws%3Aiam%3A%3A111111111111%3Arole%2Fx&RoleSessionName={name}")
+            format!(
+                "Action=AssumeRole&RoleArn=arn%3Aaws%3Aiam%3A%3A111111111111%3Arole%2Fx&RoleSessionName={name}"
+            )
         };
         assert!(read(None, form("greenlight").as_bytes()).command.is_ok());
         let error = read(None, form("a%20b").as_bytes()).command.unwrap_err();

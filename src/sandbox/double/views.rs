@@ -92,7 +92,8 @@ impl AwsDouble {
     /// Deletes a parameter of the default account out of band; `false` when there is none.
     pub fn delete_parameter(&self, region: &str, name: &str) -> bool {
         let account = self.account_id();
-        self.world().change(|state| state.parameters_mut(account, region).delete(name).is_ok())
+        self.world()
+            .change(|state| state.parameters_mut(account, region).delete(name).is_ok())
     }
 
     /// The kept versions of a parameter of the default account, oldest first.
@@ -103,8 +104,12 @@ impl AwsDouble {
     /// The kept versions of a parameter, oldest first.
     pub fn history_in(&self, account: &str, region: &str, name: &str) -> Vec<ParameterVersion> {
         self.world().read(|state| {
-            let parameter = state.parameters(account, region).and_then(|it| it.get(name));
-            let versions = parameter.into_iter().flat_map(|parameter| &parameter.versions);
+            let parameter = state
+                .parameters(account, region)
+                .and_then(|it| it.get(name));
+            let versions = parameter
+                .into_iter()
+                .flat_map(|parameter| &parameter.versions);
             versions
                 .map(|version| ParameterVersion {
                     version: version.version,
@@ -127,7 +132,9 @@ impl AwsDouble {
         let now = self.clock().now();
         self.world().change(|state| {
             let distributions = &mut state.account_mut(account).distributions;
-            distributions.entry(id.to_owned()).or_insert_with(|| Distribution::new(id, now));
+            distributions
+                .entry(id.to_owned())
+                .or_insert_with(|| Distribution::new(id, now));
         });
     }
 
@@ -157,7 +164,10 @@ impl AwsDouble {
     /// Makes a role known: with an external id, AssumeRole needs that id. Roles that aren't known can
     /// be assumed by anyone.
     pub fn register_role(&self, role_arn: &str, external_id: Option<&str>) {
-        let role = Role { external_id: external_id.map(str::to_owned) };
-        self.world().change(|state| state.roles.insert(role_arn.to_owned(), role));
+        let role = Role {
+            external_id: external_id.map(str::to_owned),
+        };
+        self.world()
+            .change(|state| state.roles.insert(role_arn.to_owned(), role));
     }
 }

@@ -15,8 +15,11 @@ pub(super) struct Xml {
 impl Xml {
     /// A whole document whose root carries `namespace`.
     pub(super) fn document(root: &str, namespace: &str, fill: impl FnOnce(&mut Self)) -> String {
-        let mut xml = Self { out: String::with_capacity(512) };
-        xml.out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<");
+        let mut xml = Self {
+            out: String::with_capacity(512),
+        };
+        xml.out
+            .push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<");
         xml.out.push_str(root);
         xml.out.push_str(" xmlns=\"");
         xml.out.push_str(&escape(namespace));
@@ -109,7 +112,10 @@ impl Node {
 
     fn named(local_name: &[u8]) -> Option<Self> {
         let name = std::str::from_utf8(local_name).ok()?.to_owned();
-        Some(Self { name, ..Self::default() })
+        Some(Self {
+            name,
+            ..Self::default()
+        })
     }
 }
 
@@ -126,7 +132,11 @@ mod tests {
         let root = Node::parse(&document).expect("the writer's output is well-formed");
         assert_eq!(root.name, "Paths");
         assert_eq!(root.child_text("Path"), Some("/a?b=1&c=<2>"));
-        assert_eq!(root.child("None").and_then(|node| node.child_text("Quantity")), Some("0"));
+        assert_eq!(
+            root.child("None")
+                .and_then(|node| node.child_text("Quantity")),
+            Some("0")
+        );
     }
 
     #[test]

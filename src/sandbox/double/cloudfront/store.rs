@@ -51,7 +51,11 @@ pub(in crate::sandbox::double) struct Batch {
 impl Invalidation {
     /// `InProgress` or `Completed`, spelled as AWS spells them.
     pub(in crate::sandbox::double) fn status(&self, now: DateTime<Utc>) -> &'static str {
-        if self.is_in_progress(now) { "InProgress" } else { "Completed" }
+        if self.is_in_progress(now) {
+            "InProgress"
+        } else {
+            "Completed"
+        }
     }
 
     fn is_in_progress(&self, now: DateTime<Utc>) -> bool {
@@ -72,11 +76,16 @@ impl Distribution {
 
     /// How many batches are in progress.
     pub(super) fn in_progress(&self, now: DateTime<Utc>) -> usize {
-        self.invalidations.iter().filter(|it| it.is_in_progress(now)).count()
+        self.invalidations
+            .iter()
+            .filter(|it| it.is_in_progress(now))
+            .count()
     }
 
     pub(super) fn invalidation(&self, id: &str) -> Option<&Invalidation> {
-        self.invalidations.iter().find(|invalidation| invalidation.id == id)
+        self.invalidations
+            .iter()
+            .find(|invalidation| invalidation.id == id)
     }
 
     /// Starts an invalidation, or returns the earlier one with the same reference and paths.
@@ -91,7 +100,9 @@ impl Distribution {
         if let Some(&index) = self.by_reference.get(&batch.caller_reference) {
             let earlier = &self.invalidations[index];
             return match reuse {
-                CallerReferenceReuse::AsDocumented if same_paths(&earlier.paths, &batch.paths) => Ok(earlier),
+                CallerReferenceReuse::AsDocumented if same_paths(&earlier.paths, &batch.paths) => {
+                    Ok(earlier)
+                }
                 CallerReferenceReuse::AsDocumented => Err(AwsError::new(
                     400,
                     "InvalidationBatchAlreadyExists",
@@ -104,7 +115,8 @@ impl Distribution {
             };
         }
         self.check_quota(&batch, now)?;
-        self.by_reference.insert(batch.caller_reference.clone(), self.invalidations.len());
+        self.by_reference
+            .insert(batch.caller_reference.clone(), self.invalidations.len());
         self.invalidations.push(Invalidation {
             id: ids::token("I", 24),
             caller_reference: batch.caller_reference,
@@ -116,7 +128,10 @@ impl Distribution {
     }
 
     fn check_quota(&self, batch: &Batch, now: DateTime<Utc>) -> Result<(), AwsError> {
-        let running = self.invalidations.iter().filter(|it| it.is_in_progress(now));
+        let running = self
+            .invalidations
+            .iter()
+            .filter(|it| it.is_in_progress(now));
         let running_paths: usize = running.clone().map(|it| it.paths.len()).sum();
         let running_wildcards: usize = running.map(|it| wildcards(&it.paths)).sum();
         let wildcards = wildcards(&batch.paths);
@@ -131,7 +146,11 @@ impl Distribution {
         let message = format!(
             "Processing your request will cause you to exceed the maximum number of {what}."
         );
-        Err(AwsError::new(400, "TooManyInvalidationsInProgress", message))
+        Err(AwsError::new(
+            400,
+            "TooManyInvalidationsInProgress",
+            message,
+        ))
     }
 }
 
@@ -148,13 +167,21 @@ impl Batch {
             return Err(invalid("Your request contains an empty caller reference."));
         }
         if self.paths.is_empty() {
-            return Err(invalid("Your request contains an empty invalidation batch."));
+            return Err(invalid(
+                "Your request contains an empty invalidation batch.",
+            ));
         }
         if self.paths.len() > MAX_PATHS {
-            return Err(AwsError::new(413, "BatchTooLarge", "Invalidation batch specified is too large."));
+            return Err(AwsError::new(
+                413,
+                "BatchTooLarge",
+                "Invalidation batch specified is too large.",
+            ));
         }
         if !self.paths.iter().all(|path| is_path(path)) {
-            return Err(invalid("Your request contains one or more invalid invalidation paths."));
+            return Err(invalid(
+                "Your request contains one or more invalid invalidation paths.",
+            ));
         }
         Ok(())
     }
@@ -184,7 +211,9 @@ fn is_path(path: &str) -> bool {
     path.starts_with('/')
         && path.len() <= MAX_PATH
         && !body.contains('*')
-        && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\"{}|\\^[]`".contains(&byte))
+        && path
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"<>\"{}|\\^[]`".contains(&byte))
 }
 
 #[cfg(test)]
@@ -205,11 +234,15 @@ mod tests {
             quantity: Some(paths.len()),
         };
         let reuse = CallerReferenceReuse::AsDocumented;
-        distribution.invalidate(batch, now, TAKES, reuse).map(|invalidation| invalidation.id.clone())
+        distribution
+            .invalidate(batch, now, TAKES, reuse)
+            .map(|invalidation| invalidation.id.clone())
     }
 
     fn named(count: usize, prefix: &str, suffix: &str) -> Vec<String> {
-        (0..count).map(|number| format!("/{prefix}{number}{suffix}")).collect()
+        (0..count)
+            .map(|number| format!("/{prefix}{number}{suffix}"))
+            .collect()
     }
 
     #[test]
@@ -232,7 +265,10 @@ mod tests {
         let now = Utc::now();
         let mut distribution = Distribution::new("E2EXAMPLE", now);
         let first = create(&mut distribution, "token", &named(2, "a", ""), now).unwrap();
-        assert_eq!(create(&mut distribution, "token", &named(2, "a", ""), now), Ok(first));
+        assert_eq!(
+            create(&mut distribution, "token", &named(2, "a", ""), now),
+            Ok(first)
+        );
         let error = create(&mut distribution, "token", &named(2, "b", ""), now).unwrap_err();
         assert_eq!(error.code, "InvalidationBatchAlreadyExists");
     }
@@ -243,7 +279,16 @@ mod tests {
             assert!(is_path(good), "{good}");
         }
         let long = format!("/{}", "x".repeat(4000));
-        for bad in ["index.html", "*", "/a*b", "/a b", "/é", "/{x}", "", long.as_str()] {
+        for bad in [
+            "index.html",
+            "*",
+            "/a*b",
+            "/a b",
+            "/é",
+            "/{x}",
+            "",
+            long.as_str(),
+        ] {
             assert!(!is_path(bad), "{bad}");
         }
     }

@@ -23,13 +23,20 @@ fn domain(distribution: &Distribution) -> String {
 }
 
 /// `Distribution`.
-pub(super) fn distribution(account: &str, distribution: &Distribution, now: DateTime<Utc>) -> String {
+pub(super) fn distribution(
+    account: &str,
+    distribution: &Distribution,
+    now: DateTime<Utc>,
+) -> String {
     Xml::document("Distribution", CLOUDFRONT_NAMESPACE, |xml| {
         xml.leaf("Id", &distribution.id);
         xml.leaf("ARN", arn(account, &distribution.id));
         xml.leaf("Status", "Deployed");
         xml.leaf("LastModifiedTime", time(distribution.created_at));
-        xml.leaf("InProgressInvalidationBatches", distribution.in_progress(now));
+        xml.leaf(
+            "InProgressInvalidationBatches",
+            distribution.in_progress(now),
+        );
         xml.leaf("DomainName", domain(distribution));
         for list in ["ActiveTrustedSigners", "ActiveTrustedKeyGroups"] {
             xml.element(list, |xml| {
@@ -43,7 +50,9 @@ pub(super) fn distribution(account: &str, distribution: &Distribution, now: Date
 
 /// `DistributionConfig`.
 pub(super) fn distribution_config(distribution: &Distribution) -> String {
-    Xml::document("DistributionConfig", CLOUDFRONT_NAMESPACE, |xml| config(xml, distribution))
+    Xml::document("DistributionConfig", CLOUDFRONT_NAMESPACE, |xml| {
+        config(xml, distribution)
+    })
 }
 
 fn config(xml: &mut Xml, distribution: &Distribution) {
@@ -112,27 +121,37 @@ fn viewer_side(xml: &mut Xml) {
 
 /// `DistributionList`, in the order of the ids.
 pub(super) fn distributions(account: &str, all: &[&Distribution], page: &Page) -> String {
-    let rest = all.iter().copied().skip_while(|it| page.marker.as_deref().is_some_and(|marker| it.id.as_str() <= marker));
-    list("DistributionList", page, rest, |it| it.id.clone(), |xml, distribution| {
-        xml.element("DistributionSummary", |xml| {
-            xml.leaf("Id", &distribution.id);
-            xml.leaf("ARN", arn(account, &distribution.id));
-            xml.leaf("ETag", &distribution.etag);
-            xml.leaf("Status", "Deployed");
-            xml.leaf("LastModifiedTime", time(distribution.created_at));
-            xml.leaf("DomainName", domain(distribution));
-            xml.empty_list("Aliases");
-            origins(xml);
-            default_behavior(xml);
-            xml.empty_list("CacheBehaviors");
-            xml.empty_list("CustomErrorResponses");
-            xml.leaf("Comment", "");
-            xml.leaf("PriceClass", "PriceClass_All");
-            xml.leaf("Enabled", true);
-            viewer_side(xml);
-            xml.leaf("Staging", false);
-        });
-    })
+    let rest = all.iter().copied().skip_while(|it| {
+        page.marker
+            .as_deref()
+            .is_some_and(|marker| it.id.as_str() <= marker)
+    });
+    list(
+        "DistributionList",
+        page,
+        rest,
+        |it| it.id.clone(),
+        |xml, distribution| {
+            xml.element("DistributionSummary", |xml| {
+                xml.leaf("Id", &distribution.id);
+                xml.leaf("ARN", arn(account, &distribution.id));
+                xml.leaf("ETag", &distribution.etag);
+                xml.leaf("Status", "Deployed");
+                xml.leaf("LastModifiedTime", time(distribution.created_at));
+                xml.leaf("DomainName", domain(distribution));
+                xml.empty_list("Aliases");
+                origins(xml);
+                default_behavior(xml);
+                xml.empty_list("CacheBehaviors");
+                xml.empty_list("CustomErrorResponses");
+                xml.leaf("Comment", "");
+                xml.leaf("PriceClass", "PriceClass_All");
+                xml.leaf("Enabled", true);
+                viewer_side(xml);
+                xml.leaf("Staging", false);
+            });
+        },
+    )
 }
 
 /// `Invalidation`.
@@ -155,21 +174,32 @@ pub(super) fn invalidation(invalidation: &Invalidation, status: &str) -> String 
     })
 }
 
-/// `InvalidationList`, newest first; the marker is the last id of the page before.
-pub(super) fn invalidations(distribution: &Distribution, page: &Page, now: DateTime<Utc>) -> String {
+/// `InvalidationList`, newest first; the marker is the last id of the page before. `None` when there
+/// is no such marker.
+pub(super) fn invalidations(
+    distribution: &Distribution,
+    page: &Page,
+    now: DateTime<Utc>,
+) -> Option<String> {
     let all = &distribution.invalidations;
     let end = match page.marker.as_deref() {
         None => all.len(),
-        Some(marker) => all.iter().position(|it| it.id == marker).unwrap_or(0),
+        Some(marker) => all.iter().position(|it| it.id == marker)?,
     };
     let rest = all[..end].iter().rev();
-    list("InvalidationList", page, rest, |it| it.id.clone(), |xml, invalidation| {
-        xml.element("InvalidationSummary", |xml| {
-            xml.leaf("Id", &invalidation.id);
-            xml.leaf("CreateTime", time(invalidation.created_at));
-            xml.leaf("Status", invalidation.status(now));
-        });
-    })
+    Some(list(
+        "InvalidationList",
+        page,
+        rest,
+        |it| it.id.clone(),
+        |xml, invalidation| {
+            xml.element("InvalidationSummary", |xml| {
+                xml.leaf("Id", &invalidation.id);
+                xml.leaf("CreateTime", time(invalidation.created_at));
+                xml.leaf("Status", invalidation.status(now));
+            });
+        },
+    ))
 }
 
 /// CloudFront's paged list: what is in it, and where the next page begins.

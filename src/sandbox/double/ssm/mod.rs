@@ -111,11 +111,16 @@ struct Filter {
 
 /// Reads a request: the operation from the target, its members from the body.
 pub(super) fn read(target: Option<&str>, body: &[u8]) -> Parsed {
-    let operation = target.and_then(|target| target.strip_prefix("AmazonSSM.")).unwrap_or_default();
+    let operation = target
+        .and_then(|target| target.strip_prefix("AmazonSSM."))
+        .unwrap_or_default();
     let body: Value = match serde_json::from_slice(if body.is_empty() { b"{}" } else { body }) {
         Ok(body) => body,
         Err(_) => {
-            return Parsed::refused(operation, AwsError::without_message(400, "SerializationException"));
+            return Parsed::refused(
+                operation,
+                AwsError::without_message(400, "SerializationException"),
+            );
         }
     };
     let resource = body.get("Name").and_then(Value::as_str).map(str::to_owned);
@@ -124,7 +129,9 @@ pub(super) fn read(target: Option<&str>, body: &[u8]) -> Parsed {
         "GetParameter" => members(&body).map(Command::Get),
         "GetParameters" => members(&body).and_then(many_command),
         "GetParameterHistory" => members(&body).map(Command::History),
-        "DeleteParameter" => members(&body).map(|it: DeleteParameter| Command::Delete { name: it.name }),
+        "DeleteParameter" => {
+            members(&body).map(|it: DeleteParameter| Command::Delete { name: it.name })
+        }
         "LabelParameterVersion" => members(&body).map(Command::Label),
         "DescribeParameters" => members(&body).map(Command::Describe),
         _ => Err(AwsError::without_message(400, "UnknownOperationException")),
@@ -139,7 +146,9 @@ pub(super) fn read(target: Option<&str>, body: &[u8]) -> Parsed {
 
 /// The members under the names that the log uses: `Value` becomes `value`, `KeyId` becomes `key_id`.
 fn in_snake_case(body: &Value) -> Value {
-    let Some(members) = body.as_object() else { return json!({}) };
+    let Some(members) = body.as_object() else {
+        return json!({});
+    };
     let rename = |name: &str| {
         let mut out = String::with_capacity(name.len() + 2);
         for (index, character) in name.char_indices() {
@@ -150,11 +159,21 @@ fn in_snake_case(body: &Value) -> Value {
         }
         out
     };
-    Value::Object(members.iter().map(|(name, value)| (rename(name), value.clone())).collect())
+    Value::Object(
+        members
+            .iter()
+            .map(|(name, value)| (rename(name), value.clone()))
+            .collect(),
+    )
 }
 
 fn names_joined(body: &Value) -> Option<String> {
-    let names: Vec<&str> = body.get("Names")?.as_array()?.iter().filter_map(Value::as_str).collect();
+    let names: Vec<&str> = body
+        .get("Names")?
+        .as_array()?
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     Some(names.join(","))
 }
 
@@ -185,8 +204,12 @@ fn put_command(request: PutParameter) -> Result<Command, AwsError> {
         ));
     }
     // Accepting what is not enforced would make a test pass that AWS would fail.
-    if request.allowed_pattern.is_some_and(|it| !it.is_empty()) || request.policies.is_some_and(|it| !it.is_empty()) {
-        return Err(AwsError::validation("AllowedPattern and Policies are not part of this double."));
+    if request.allowed_pattern.is_some_and(|it| !it.is_empty())
+        || request.policies.is_some_and(|it| !it.is_empty())
+    {
+        return Err(AwsError::validation(
+            "AllowedPattern and Policies are not part of this double.",
+        ));
     }
     Ok(Command::Put(Put {
         name: request.name,
@@ -215,12 +238,19 @@ fn many_command(request: GetParameters) -> Result<Command, AwsError> {
 
 impl Command {
     /// Does what was asked. With `stale`, reads see the state before the latest write.
-    pub(super) fn apply(self, world: &World, caller: &Caller, stale: bool) -> Result<Answer, AwsError> {
+    pub(super) fn apply(
+        self,
+        world: &World,
+        caller: &Caller,
+        stale: bool,
+    ) -> Result<Answer, AwsError> {
         let body = match self {
             Self::Put(put) => {
                 let at = world.clock.now();
                 let (version, tier) = world.change(|state| {
-                    state.parameters_mut(&caller.account, &caller.region).put(put, &caller.arn, at)
+                    state
+                        .parameters_mut(&caller.account, &caller.region)
+                        .put(put, &caller.arn, at)
                 })?;
                 json!({ "Version": version, "Tier": tier })
             }
@@ -229,7 +259,9 @@ impl Command {
             Self::History(request) => history(world, caller, &request)?,
             Self::Delete { name } => {
                 world.change(|state| {
-                    state.parameters_mut(&caller.account, &caller.region).delete(&name)
+                    state
+                        .parameters_mut(&caller.account, &caller.region)
+                        .delete(&name)
                 })?;
                 json!({})
             }
@@ -246,7 +278,12 @@ impl Command {
     }
 }
 
-fn get(world: &World, caller: &Caller, request: &GetParameter, stale: bool) -> Result<Value, AwsError> {
+fn get(
+    world: &World,
+    caller: &Caller,
+    request: &GetParameter,
+    stale: bool,
+) -> Result<Value, AwsError> {
     let reference = Reference::parse(&request.name, caller)?;
     world.read(|state| {
         let parameters = state.parameters(&caller.account, &caller.region);
@@ -258,7 +295,12 @@ fn get(world: &World, caller: &Caller, request: &GetParameter, stale: bool) -> R
     })
 }
 
-fn get_many(world: &World, caller: &Caller, request: &GetParameters, stale: bool) -> Result<Value, AwsError> {
+fn get_many(
+    world: &World,
+    caller: &Caller,
+    request: &GetParameters,
+    stale: bool,
+) -> Result<Value, AwsError> {
     let mut found = Vec::new();
     let mut invalid = Vec::new();
     for name in &request.names {
@@ -266,7 +308,12 @@ fn get_many(world: &World, caller: &Caller, request: &GetParameters, stale: bool
         let parameter = world.read(|state| {
             let parameters = state.parameters(&caller.account, &caller.region)?;
             let (_, version) = parameters.find(&reference, stale).ok()?;
-            Some(view::parameter(caller, &reference, version, request.with_decryption))
+            Some(view::parameter(
+                caller,
+                &reference,
+                version,
+                request.with_decryption,
+            ))
         });
         match parameter {
             Some(parameter) => found.push(parameter),
@@ -276,7 +323,11 @@ fn get_many(world: &World, caller: &Caller, request: &GetParameters, stale: bool
     Ok(json!({ "Parameters": found, "InvalidParameters": invalid }))
 }
 
-fn history(world: &World, caller: &Caller, request: &GetParameterHistory) -> Result<Value, AwsError> {
+fn history(
+    world: &World,
+    caller: &Caller,
+    request: &GetParameterHistory,
+) -> Result<Value, AwsError> {
     let reference = Reference::parse(&request.name, caller)?;
     let limit = view::page_size(request.max_results)?;
     let after: u64 = view::read_token(request.next_token.as_deref())?.unwrap_or(0);
@@ -285,7 +336,10 @@ fn history(world: &World, caller: &Caller, request: &GetParameterHistory) -> Res
         let parameter = parameters
             .and_then(|parameters| parameters.get(&reference.name))
             .ok_or_else(|| AwsError::without_message(400, "ParameterNotFound"))?;
-        let mut rest = parameter.versions.iter().filter(|version| version.version > after);
+        let mut rest = parameter
+            .versions
+            .iter()
+            .filter(|version| version.version > after);
         let page: Vec<_> = rest.by_ref().take(limit).collect();
         let mut body = json!({
             "Parameters": page
@@ -300,7 +354,11 @@ fn history(world: &World, caller: &Caller, request: &GetParameterHistory) -> Res
     })
 }
 
-fn describe(world: &World, caller: &Caller, request: &DescribeParameters) -> Result<Value, AwsError> {
+fn describe(
+    world: &World,
+    caller: &Caller,
+    request: &DescribeParameters,
+) -> Result<Value, AwsError> {
     for filter in &request.parameter_filters {
         filter.check()?;
     }
@@ -311,8 +369,17 @@ fn describe(world: &World, caller: &Caller, request: &DescribeParameters) -> Res
         let mut rest = parameters
             .into_iter()
             .flat_map(|parameters| parameters.iter())
-            .filter(|parameter| after.as_deref().is_none_or(|after| names::key(&parameter.name) > after))
-            .filter(|parameter| request.parameter_filters.iter().all(|it| it.accepts(&parameter.name)));
+            .filter(|parameter| {
+                after
+                    .as_deref()
+                    .is_none_or(|after| names::key(&parameter.name) > after)
+            })
+            .filter(|parameter| {
+                request
+                    .parameter_filters
+                    .iter()
+                    .all(|it| it.accepts(&parameter.name))
+            });
         let page: Vec<_> = rest.by_ref().take(limit).collect();
         let mut body = json!({
             "Parameters": page.iter().map(|it| view::metadata(caller, it)).collect::<Vec<_>>(),
@@ -328,7 +395,10 @@ impl Filter {
     /// Only names can be filtered on here; other keys are refused rather than ignored.
     fn check(&self) -> Result<(), AwsError> {
         if self.key != "Name" {
-            let message = format!("The filter key {} is not valid here: only Name is.", self.key);
+            let message = format!(
+                "The filter key {} is not valid here: only Name is.",
+                self.key
+            );
             return Err(AwsError::new(400, "InvalidFilterKey", message));
         }
         if !["Equals", "BeginsWith", "Contains"].contains(&self.option()) {
@@ -344,10 +414,13 @@ impl Filter {
 
     fn accepts(&self, name: &str) -> bool {
         let name = names::key(name);
-        self.values.iter().map(|value| names::key(value)).any(|value| match self.option() {
-            "BeginsWith" => name.starts_with(value),
-            "Contains" => name.contains(value),
-            _ => name == value,
-        })
+        self.values
+            .iter()
+            .map(|value| names::key(value))
+            .any(|value| match self.option() {
+                "BeginsWith" => name.starts_with(value),
+                "Contains" => name.contains(value),
+                _ => name == value,
+            })
     }
 }

@@ -110,24 +110,30 @@ impl Parameters {
         }
 
         let version = latest.map_or(1, |latest| latest.version + 1);
-        let secure_key = || put.key_id.clone().unwrap_or_else(|| "alias/aws/ssm".to_owned());
+        let secure_key = || {
+            put.key_id
+                .clone()
+                .unwrap_or_else(|| "alias/aws/ssm".to_owned())
+        };
         let new = Version {
             version,
             value: put.value,
             key_id: (kind == "SecureString").then(secure_key),
             kind,
             tier: tier.clone(),
-            description: put.description.or_else(|| latest.and_then(|it| it.description.clone())),
+            description: put
+                .description
+                .or_else(|| latest.and_then(|it| it.description.clone())),
             data_type: put.data_type.unwrap_or_else(|| "text".to_owned()),
             modified_at: at,
             modified_by: by.to_owned(),
             labels: Vec::new(),
         };
         let key = names::key(&name).to_owned();
-        let parameter = self
-            .by_key
-            .entry(key)
-            .or_insert_with(|| Parameter { name, versions: VecDeque::new() });
+        let parameter = self.by_key.entry(key).or_insert_with(|| Parameter {
+            name,
+            versions: VecDeque::new(),
+        });
         if parameter.versions.len() == MAX_VERSIONS {
             parameter.versions.pop_front();
         }
@@ -158,7 +164,10 @@ impl Parameters {
     }
 
     pub(in crate::sandbox::double) fn delete(&mut self, name: &str) -> Result<(), AwsError> {
-        self.by_key.remove(names::key(name)).map(|_| ()).ok_or_else(not_found)
+        self.by_key
+            .remove(names::key(name))
+            .map(|_| ())
+            .ok_or_else(not_found)
     }
 
     /// Moves labels to a version (the latest by default); returns the version and the labels that
@@ -169,7 +178,10 @@ impl Parameters {
         version: Option<u64>,
         labels: &[String],
     ) -> Result<(u64, Vec<String>), AwsError> {
-        let parameter = self.by_key.get_mut(names::key(name)).ok_or_else(not_found)?;
+        let parameter = self
+            .by_key
+            .get_mut(names::key(name))
+            .ok_or_else(not_found)?;
         let number = version.unwrap_or_else(|| parameter.latest().version);
         let target = parameter
             .versions
@@ -181,7 +193,11 @@ impl Parameters {
         let kept = &parameter.versions[target].labels;
         if kept.len() + good.iter().filter(|label| !kept.contains(label)).count() > MAX_LABELS {
             let message = format!("A parameter version can have a maximum of {MAX_LABELS} labels.");
-            return Err(AwsError::new(400, "ParameterVersionLabelLimitExceeded", message));
+            return Err(AwsError::new(
+                400,
+                "ParameterVersionLabelLimitExceeded",
+                message,
+            ));
         }
         for version in &mut parameter.versions {
             version.labels.retain(|label| !good.contains(label));
@@ -193,13 +209,17 @@ impl Parameters {
 
 impl Parameter {
     pub(in crate::sandbox::double) fn latest(&self) -> &Version {
-        self.versions.back().expect("a parameter is created with its first version and never loses its last")
+        self.versions
+            .back()
+            .expect("a parameter is created with its first version and never loses its last")
     }
 
     /// Whether another version fits: the oldest of a hundred makes room unless it carries a label
     /// (API Reference, *PutParameter*, `ParameterMaxVersionLimitExceeded`).
     fn check_room(&self) -> Result<(), AwsError> {
-        let Some(oldest) = self.versions.front() else { return Ok(()) };
+        let Some(oldest) = self.versions.front() else {
+            return Ok(());
+        };
         if self.versions.len() < MAX_VERSIONS || oldest.labels.is_empty() {
             return Ok(());
         }
@@ -209,7 +229,11 @@ impl Parameter {
              label to another version of the parameter, and try again.",
             self.name, oldest.version
         );
-        Err(AwsError::new(400, "ParameterMaxVersionLimitExceeded", message))
+        Err(AwsError::new(
+            400,
+            "ParameterMaxVersionLimitExceeded",
+            message,
+        ))
     }
 }
 
@@ -221,8 +245,14 @@ fn version_not_found(what: &str, which: impl std::fmt::Display, name: &str) -> A
 }
 
 fn kind_of(put: &Put, latest: Option<&Version>) -> Result<String, AwsError> {
-    let Some(kind) = put.kind.clone().or_else(|| latest.map(|latest| latest.kind.clone())) else {
-        return Err(AwsError::validation("A parameter type is required when you create a parameter."));
+    let Some(kind) = put
+        .kind
+        .clone()
+        .or_else(|| latest.map(|latest| latest.kind.clone()))
+    else {
+        return Err(AwsError::validation(
+            "A parameter type is required when you create a parameter.",
+        ));
     };
     if !["String", "StringList", "SecureString"].contains(&kind.as_str()) {
         return Err(AwsError::validation(format!(
@@ -233,7 +263,11 @@ fn kind_of(put: &Put, latest: Option<&Version>) -> Result<String, AwsError> {
     if latest.is_some_and(|latest| latest.kind != kind) {
         let message = "Parameter Store doesn't support changing a parameter type in a hierarchy. You must create a \
                        new, unique parameter.";
-        return Err(AwsError::new(400, "HierarchyTypeMismatchException", message));
+        return Err(AwsError::new(
+            400,
+            "HierarchyTypeMismatchException",
+            message,
+        ));
     }
     Ok(kind)
 }
@@ -269,7 +303,10 @@ fn check_value(value: &str, tier: &str) -> Result<(), AwsError> {
              greater than or equal to 1.",
         ));
     }
-    if value.find("{{").is_some_and(|open| value[open..].contains("}}")) {
+    if value
+        .find("{{")
+        .is_some_and(|open| value[open..].contains("}}"))
+    {
         return Err(AwsError::validation(
             "Parameter value can't nest another parameter. Do not use \"{{}}\" in the value.",
         ));
@@ -294,7 +331,9 @@ fn check_value(value: &str, tier: &str) -> Result<(), AwsError> {
 fn is_label(label: &str) -> bool {
     let start = label.get(..3).unwrap_or_default().to_ascii_lowercase();
     (1..=100).contains(&label.len())
-        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+        && label
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
         && !label.starts_with(|first: char| first.is_ascii_digit())
         && start != "aws"
         && start != "ssm"
@@ -312,7 +351,9 @@ mod tests {
             overwrite: true,
             ..Put::default()
         };
-        parameters.put(put, "arn:example", Utc::now()).map(|(version, _)| version)
+        parameters
+            .put(put, "arn:example", Utc::now())
+            .map(|(version, _)| version)
     }
 
     #[test]
@@ -322,11 +363,21 @@ mod tests {
             assert_eq!(put(&mut parameters, &format!("v{number}")), Ok(number));
         }
         let parameter = parameters.get("/release").unwrap();
-        assert_eq!((parameter.versions.len(), parameter.versions[0].version), (100, 2));
+        assert_eq!(
+            (parameter.versions.len(), parameter.versions[0].version),
+            (100, 2)
+        );
 
-        parameters.label("/release", Some(2), &["stable".to_owned()]).unwrap();
-        assert_eq!(put(&mut parameters, "v102").unwrap_err().code, "ParameterMaxVersionLimitExceeded");
-        parameters.label("/release", None, &["stable".to_owned()]).unwrap();
+        parameters
+            .label("/release", Some(2), &["stable".to_owned()])
+            .unwrap();
+        assert_eq!(
+            put(&mut parameters, "v102").unwrap_err().code,
+            "ParameterMaxVersionLimitExceeded"
+        );
+        parameters
+            .label("/release", None, &["stable".to_owned()])
+            .unwrap();
         assert_eq!(put(&mut parameters, "v102"), Ok(102));
     }
 
@@ -344,7 +395,10 @@ mod tests {
         let mut parameters = Parameters::default();
         assert!(put(&mut parameters, &"x".repeat(4096)).is_ok());
         for bad in ["", "{{ssm:other}}", &"x".repeat(4097), &"é".repeat(2049)] {
-            assert_eq!(put(&mut parameters, bad).unwrap_err().code, "ValidationException");
+            assert_eq!(
+                put(&mut parameters, bad).unwrap_err().code,
+                "ValidationException"
+            );
         }
         assert!(put(&mut parameters, r#"{"a":{"b":{}}}"#).is_ok());
     }

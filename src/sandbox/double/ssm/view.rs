@@ -17,7 +17,12 @@ use crate::sandbox::double::error::AwsError;
 const MAX_PAGE: usize = 50;
 
 /// `Parameter`, as GetParameter and GetParameters answer it.
-pub(super) fn parameter(caller: &Caller, reference: &Reference, version: &Version, decrypt: bool) -> Value {
+pub(super) fn parameter(
+    caller: &Caller,
+    reference: &Reference,
+    version: &Version,
+    decrypt: bool,
+) -> Value {
     let mut view = json!({
         "ARN": names::arn(&caller.account, &caller.region, &reference.name),
         "DataType": version.data_type,
@@ -83,7 +88,10 @@ fn value(version: &Version, decrypt: bool) -> String {
     if decrypt || version.kind != "SecureString" {
         return version.value.clone();
     }
-    format!("AQICAH{}", STANDARD.encode(Sha256::digest(version.value.as_bytes())))
+    format!(
+        "AQICAH{}",
+        STANDARD.encode(Sha256::digest(version.value.as_bytes()))
+    )
 }
 
 /// awsJson timestamps: seconds since 1970 with milliseconds behind the point.
@@ -92,7 +100,9 @@ fn epoch(at: DateTime<Utc>) -> f64 {
 }
 
 pub(super) fn page_size(asked: Option<i64>) -> Result<usize, AwsError> {
-    let Some(asked) = asked else { return Ok(MAX_PAGE) };
+    let Some(asked) = asked else {
+        return Ok(MAX_PAGE);
+    };
     usize::try_from(asked).ok().filter(|size| (1..=MAX_PAGE).contains(size)).ok_or_else(|| {
         let bound = if asked < 1 { "greater than or equal to 1" } else { "less than or equal to 50" };
         AwsError::validation(format!(
@@ -110,7 +120,8 @@ pub(super) fn token(place: &impl Serialize) -> String {
 pub(super) fn read_token<T: DeserializeOwned>(token: Option<&str>) -> Result<Option<T>, AwsError> {
     let Some(token) = token else { return Ok(None) };
     let bytes = URL_SAFE_NO_PAD.decode(token).ok();
-    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).map(Some).ok_or_else(|| {
-        AwsError::new(400, "InvalidNextToken", "The specified token isn't valid.")
-    })
+    bytes
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .map(Some)
+        .ok_or_else(|| AwsError::new(400, "InvalidNextToken", "The specified token isn't valid."))
 }

@@ -1,0 +1,8 @@
+//! The strict AWS double, asked by the real SDK clients, in Rust and in Python.
+
+mod admin;
+mod cloudfront;
+mod faults;
+mod identity;
+mod ssm;
+mod support;
