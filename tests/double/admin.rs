@@ -110,9 +110,8 @@ async fn the_admin_interface_adds_distributions_and_faults_and_shows_calls() {
 #[tokio::test]
 async fn a_saved_state_is_there_after_a_restart() {
     let folder = std::env::temp_dir().join(format!("greenlight-double-{}", uuid::Uuid::now_v7()));
-    std::fs::create_dir(&folder).unwrap();
     let options = DoubleOptions {
-        persist: Some(folder.join("aws.json")),
+        persist: Some(folder.join("state/aws.json")),
         ..DoubleOptions::default()
     };
 
@@ -134,7 +133,7 @@ async fn a_saved_state_is_there_after_a_restart() {
     assert_eq!(again.0, id);
     drop(after);
 
-    std::fs::write(folder.join("aws.json"), "not a state").unwrap();
+    std::fs::write(folder.join("state/aws.json"), "not a state").unwrap();
     let error = AwsDouble::start(options).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
     std::fs::remove_dir_all(&folder).unwrap();

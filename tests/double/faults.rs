@@ -307,6 +307,20 @@ async fn a_stale_read_shows_the_version_before() {
 }
 
 #[tokio::test]
+async fn a_stale_read_has_not_heard_of_a_completed_invalidation() {
+    let double = double().await;
+    double.add_distribution(DISTRIBUTION);
+    let client = cloudfront(&double);
+    let (id, _) = invalidate(&client, "job-1", &["/*"]).await.unwrap();
+    double.clock().advance(Duration::from_secs(3));
+    double
+        .faults()
+        .add(Fault::on("GetInvalidation", FaultAction::StaleRead).once());
+    assert_eq!(status(&client, &id).await, "InProgress");
+    assert_eq!(status(&client, &id).await, "Completed");
+}
+
+#[tokio::test]
 async fn calls_are_recorded_as_they_arrive_and_can_be_waited_for() {
     let double = double().await;
     double.add_distribution(DISTRIBUTION);

@@ -46,9 +46,9 @@ pub enum FaultAction {
         /// The message.
         message: String,
     },
-    /// Reads see the state before the latest change: `GetParameter` answers with the previous version
-    /// (`ParameterNotFound` when there is none), `GetInvalidation` with `InProgress`. Other calls
-    /// answer normally.
+    /// Reads see the state before the latest change: `GetParameter` and `GetParameters` answer with
+    /// the previous version (not found when there is none), `GetInvalidation` with `InProgress`.
+    /// Other calls answer normally.
     StaleRead,
 }
 

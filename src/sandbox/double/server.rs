@@ -90,14 +90,20 @@ async fn answer(
 
 async fn process(world: Arc<World>, parts: Parts, body: Bytes) -> Reply {
     let request_id = ids::request_id();
-    let (protocol, caller) = match identify(&world, &parts) {
-        Ok(identified) => identified,
-        Err((protocol, signature, error)) => {
-            record_refusal(&world, signature.as_ref(), &request_id, &error);
-            return Reply::Answer(protocol.render(Err(error), &request_id));
-        }
+    let guess = request::protocol(None, &parts);
+    let signature = match Signature::read(&parts.headers, guess) {
+        Ok(signature) => signature,
+        Err(error) => return refuse(&world, guess, None, &request_id, error),
     };
-    let (signature, caller) = caller;
+    let protocol = request::protocol(Some(&signature.service), &parts);
+    let now = Utc::now();
+    let caller = signature.check_age(now, protocol).and_then(|()| {
+        world.read(|state| signature.caller(state, &world.options.account_id, now, protocol))
+    });
+    let caller = match caller {
+        Ok(caller) => caller,
+        Err(error) => return refuse(&world, protocol, Some(&signature), &request_id, error),
+    };
     let parsed = Parsed::read(&signature.service, &parts, &body);
     let seq = world.calls.record(Call {
         seq: 0,
@@ -135,28 +141,14 @@ async fn process(world: Arc<World>, parts: Parts, body: Bytes) -> Reply {
     }
 }
 
-type Refusal = (Protocol, Option<Signature>, AwsError);
-
-fn identify(world: &World, parts: &Parts) -> Result<(Protocol, (Signature, Caller)), Refusal> {
-    let guess = request::protocol(None, parts);
-    let signature = Signature::read(&parts.headers, guess).map_err(|error| (guess, None, error))?;
-    let protocol = request::protocol(Some(&signature.service), parts);
-    let now = Utc::now();
-    let caller = signature.check_age(now, protocol).and_then(|()| {
-        world.read(|state| signature.caller(state, &world.options.account_id, now, protocol))
-    });
-    match caller {
-        Ok(caller) => Ok((protocol, (signature, caller))),
-        Err(error) => Err((protocol, Some(signature), error)),
-    }
-}
-
-fn record_refusal(
+/// Records and answers a request whose signature isn't good.
+fn refuse(
     world: &World,
+    protocol: Protocol,
     signature: Option<&Signature>,
     request_id: &str,
-    error: &AwsError,
-) {
+    error: AwsError,
+) -> Reply {
     world.calls.record(Call {
         seq: 0,
         at: world.clock.now(),
@@ -171,6 +163,7 @@ fn record_refusal(
             code: error.code.clone(),
         },
     });
+    Reply::Answer(protocol.render(Err(error), request_id))
 }
 
 /// A recorded request on its way to an answer.

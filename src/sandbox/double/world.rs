@@ -64,7 +64,11 @@ impl World {
     }
 }
 
+/// Reads the saved state, or begins an empty one; the folder is there afterwards.
 fn load(path: &Path) -> io::Result<State> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
     match std::fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
             let text = format!(
