@@ -15,6 +15,9 @@ use super::state::State;
 const MAX_SKEW: TimeDelta = TimeDelta::minutes(5);
 const DATE_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 
+/// How the access keys of temporary credentials begin (IAM User Guide, *IAM identifiers*).
+pub(super) const TEMPORARY_KEY: &str = "ASIA";
+
 /// The credential scope and the session token of one request.
 #[derive(Clone, Debug)]
 pub(super) struct Signature {
@@ -197,6 +200,10 @@ impl Signature {
                 user_id: session.role_id.clone(),
             });
         }
+        // A temporary key that isn't known has expired long ago, or was never given out here.
+        if self.access_key.starts_with(TEMPORARY_KEY) {
+            return Err(bad_token(protocol));
+        }
         let is_account = is_account_id(&self.access_key);
         let account = if is_account {
             self.access_key.as_str()
@@ -219,6 +226,7 @@ pub(super) fn is_account_id(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::state::Session;
     use super::*;
 
     fn headers(authorization: &str, date: &str) -> HeaderMap {
@@ -291,5 +299,53 @@ mod tests {
             (early.status, early.code.as_str()),
             (403, "SignatureDoesNotMatch")
         );
+    }
+
+    #[test]
+    fn a_session_needs_its_token_and_ends() {
+        let now = Utc::now();
+        let mut state = State::default();
+        let session = Session {
+            account: "222222222222".into(),
+            arn: "arn:example".into(),
+            role_id: "AROAEXAMPLE:job".into(),
+            token: "token".into(),
+            expires_at: now + TimeDelta::hours(1),
+        };
+        state.add_session("ASIAEXAMPLE".into(), session, now);
+        let signature = |key: &str, token: Option<&str>| Signature {
+            access_key: key.into(),
+            region: "eu-west-1".into(),
+            service: "ssm".into(),
+            signed_at: now,
+            session_token: token.map(str::to_owned),
+        };
+        let ask = |key: &str, token: Option<&str>, hours: i64| {
+            let at = now + TimeDelta::hours(hours);
+            let caller = signature(key, token).caller(&state, "000000000000", at, Protocol::Json);
+            caller
+                .map(|caller| caller.account)
+                .map_err(|error| error.code)
+        };
+        assert_eq!(
+            ask("ASIAEXAMPLE", Some("token"), 0),
+            Ok("222222222222".into())
+        );
+        assert_eq!(
+            ask("ASIAEXAMPLE", Some("token"), 2),
+            Err("ExpiredTokenException".into())
+        );
+        for (key, token) in [
+            ("ASIAEXAMPLE", Some("other")),
+            ("ASIAEXAMPLE", None),
+            ("ASIANOBODY", None),
+        ] {
+            assert_eq!(
+                ask(key, token, 0),
+                Err("UnrecognizedClientException".into())
+            );
+        }
+        assert_eq!(ask("AKIAEXAMPLE", None, 0), Ok("000000000000".into()));
+        assert_eq!(ask("111111111111", None, 0), Ok("111111111111".into()));
     }
 }

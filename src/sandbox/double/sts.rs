@@ -6,7 +6,7 @@
 use chrono::{SecondsFormat, TimeDelta, Utc};
 use serde_json::json;
 
-use super::auth::{Caller, is_account_id};
+use super::auth::{Caller, TEMPORARY_KEY, is_account_id};
 use super::error::{Answer, AwsError, STS_NAMESPACE};
 use super::ids;
 use super::request::{Parsed, pairs};
@@ -163,7 +163,7 @@ impl AssumeRole {
             token: ids::token("", 120),
             expires_at: now + TimeDelta::seconds(self.duration_seconds),
         };
-        let access_key = ids::token("ASIA", 16);
+        let access_key = ids::token(TEMPORARY_KEY, 16);
         let (token, expires_at) = (session.token.clone(), session.expires_at);
         world.change(|state| {
             let wanted = state
