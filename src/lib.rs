@@ -6,15 +6,19 @@
 //! http → service → store          what people call
 //! engine → store                  durable execution, knows no step
 //! steps → traffic, cdn, store     what a job can do
-//! traffic, cdn → aws              the roads
+//! traffic → aws                   the roads
 //! everyone → domain → nothing     the words
+//! sandbox                         `greenlight dev`: private PostgreSQL, strict AWS double
 //! ```
 
-pub mod domain;
-pub mod engine;
-pub mod store;
 pub mod aws;
 pub mod cdn;
-pub mod steps;
-pub mod traffic;
+pub mod domain;
+pub mod engine;
+pub mod http;
+#[cfg(feature = "dev")]
+pub mod sandbox;
 pub mod service;
+pub mod steps;
+pub mod store;
+pub mod traffic;

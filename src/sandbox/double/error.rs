@@ -1,0 +1,151 @@
+//! Errors as AWS words them, and the three shapes in which its protocols put them on the wire.
+//!
+//! An error here is always an answer that a real AWS endpoint could give: never HTML, never a body
+//! that an SDK would mistake for a network fault.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use serde_json::json;
+use thiserror::Error;
+
+use super::xml::Xml;
+
+/// The XML namespace of CloudFront's API version 2020-05-31.
+pub(super) const CLOUDFRONT_NAMESPACE: &str = "http://cloudfront.amazonaws.com/doc/2020-05-31/";
+/// The XML namespace of the STS API version 2011-06-15.
+pub(super) const STS_NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+
+/// An error answer: HTTP status, AWS error code, and the message if the service sends one.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{code} ({status}): {}", message.as_deref().unwrap_or("no message"))]
+pub struct AwsError {
+    /// The HTTP status of the answer.
+    pub status: u16,
+    /// The code that SDKs match on, `ParameterNotFound` for instance.
+    pub code: String,
+    /// The human text; SSM leaves it out for `ParameterNotFound`.
+    pub message: Option<String>,
+}
+
+impl AwsError {
+    pub(super) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code: code.to_owned(),
+            message: Some(message.into()),
+        }
+    }
+
+    pub(super) fn without_message(status: u16, code: &str) -> Self {
+        Self {
+            status,
+            code: code.to_owned(),
+            message: None,
+        }
+    }
+
+    /// SSM's word for a request that breaks a constraint (Systems Manager API Reference, *Common Errors*).
+    pub(super) fn validation(message: impl Into<String>) -> Self {
+        Self::new(400, "ValidationException", message)
+    }
+}
+
+/// The wire format of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// awsJson1.1: SSM.
+    Json,
+    /// restXml: CloudFront.
+    RestXml,
+    /// awsQuery: STS.
+    Query,
+}
+
+/// A successful answer before it is put on the wire.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub status: u16,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: String,
+}
+
+impl Answer {
+    pub(super) fn ok(body: String) -> Self {
+        Self {
+            status: 200,
+            headers: Vec::new(),
+            body,
+        }
+    }
+
+    pub(super) fn json(body: &serde_json::Value) -> Self {
+        Self::ok(body.to_string())
+    }
+}
+
+impl Protocol {
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/x-amz-json-1.1",
+            Self::RestXml | Self::Query => "text/xml",
+        }
+    }
+
+    /// Puts an answer or an error on the wire in this protocol's shape.
+    pub(super) fn render(
+        self,
+        result: Result<Answer, AwsError>,
+        request_id: &str,
+    ) -> Response<Body> {
+        let answer = result.unwrap_or_else(|error| self.error_answer(&error, request_id));
+        let mut response = Response::new(Body::from(answer.body));
+        *response.status_mut() =
+            StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(self.content_type()),
+        );
+        if let Ok(id) = HeaderValue::from_str(request_id) {
+            headers.insert("x-amzn-requestid", id);
+        }
+        for (name, value) in answer.headers {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(name, value);
+            }
+        }
+        response
+    }
+
+    fn error_answer(self, error: &AwsError, request_id: &str) -> Answer {
+        let body = match self {
+            Self::Json => match &error.message {
+                Some(message) => json!({ "__type": error.code, "message": message }).to_string(),
+                None => json!({ "__type": error.code }).to_string(),
+            },
+            Self::RestXml => error_xml(CLOUDFRONT_NAMESPACE, error, request_id),
+            Self::Query => error_xml(STS_NAMESPACE, error, request_id),
+        };
+        Answer {
+            status: error.status,
+            headers: Vec::new(),
+            body,
+        }
+    }
+}
+
+fn error_xml(namespace: &str, error: &AwsError, request_id: &str) -> String {
+    let fault = if error.status >= 500 {
+        "Receiver"
+    } else {
+        "Sender"
+    };
+    Xml::document("ErrorResponse", namespace, |xml| {
+        xml.element("Error", |xml| {
+            xml.leaf("Type", fault);
+            xml.leaf("Code", &error.code);
+            xml.leaf("Message", error.message.as_deref().unwrap_or_default());
+        });
+        xml.leaf("RequestId", request_id);
+    })
+}

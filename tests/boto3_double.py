@@ -1,0 +1,184 @@
+"""Asks the AWS double what boto3 users ask AWS. Prints `ok`, or fails with the first mismatch.
+
+Usage: python3 boto3_double.py ENDPOINT_URL
+"""
+
+import json
+import sys
+import urllib.request
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+ENDPOINT = sys.argv[1]
+NAME = "/storefront/production/release"
+DISTRIBUTION = "E2EXAMPLE"
+
+
+def client(service, region="eu-west-1", key="EXAMPLE", secret="example", token=None):
+    return boto3.client(
+        service,
+        region_name=region,
+        endpoint_url=ENDPOINT,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        aws_session_token=token,
+        config=Config(retries={"total_max_attempts": 1}, proxies={}),
+    )
+
+
+def expect(actual, wanted):
+    if actual != wanted:
+        raise SystemExit(f"expected {wanted!r}, got {actual!r}")
+
+
+def refused(code, status, call, **arguments):
+    try:
+        answer = call(**arguments)
+    except ClientError as error:
+        expect(error.response["Error"]["Code"], code)
+        expect(error.response["ResponseMetadata"]["HTTPStatusCode"], status)
+        return error.response["Error"].get("Message", "")
+    raise SystemExit(f"expected {code}, got {answer!r}")
+
+
+def admin(path, body):
+    request = urllib.request.Request(
+        f"{ENDPOINT}/_double{path}",
+        data=json.dumps(body).encode(),
+        headers={"content-type": "application/json"},
+        method="POST",
+    )
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+        return json.load(answer)
+
+
+def batch(reference, *paths):
+    return {"Paths": {"Quantity": len(paths), "Items": list(paths)}, "CallerReference": reference}
+
+
+def parameters():
+    ssm = client("ssm")
+    refused("ParameterNotFound", 400, ssm.get_parameter, Name=NAME)
+    expect(ssm.put_parameter(Name=NAME, Value="1.0.0", Type="String")["Version"], 1)
+    message = refused(
+        "ParameterAlreadyExists", 400, ssm.put_parameter, Name=NAME, Value="x", Type="String"
+    )
+    expect("overwrite option" in message, True)
+    put = ssm.put_parameter(Name=NAME, Value="1.1.0", Overwrite=True)
+    expect((put["Version"], put["Tier"]), (2, "Standard"))
+    parameter = ssm.get_parameter(Name=NAME)["Parameter"]
+    expect((parameter["Name"], parameter["Value"], parameter["Version"]), (NAME, "1.1.0", 2))
+    expect(parameter["ARN"], f"arn:aws:ssm:eu-west-1:000000000000:parameter{NAME}")
+    expect(parameter["LastModifiedDate"].year >= 2024, True)
+    expect(ssm.get_parameter(Name=parameter["ARN"])["Parameter"]["Value"], "1.1.0")
+    expect(ssm.get_parameter(Name=f"{NAME}:1")["Parameter"]["Value"], "1.0.0")
+    ssm.label_parameter_version(Name=NAME, ParameterVersion=1, Labels=["stable"])
+    expect(ssm.get_parameter(Name=f"{NAME}:stable")["Parameter"]["Version"], 1)
+    refused("ParameterVersionNotFound", 400, ssm.get_parameter, Name=f"{NAME}:9")
+    history = ssm.get_parameter_history(Name=NAME)["Parameters"]
+    expect([(it["Version"], it["Labels"]) for it in history], [(1, ["stable"]), (2, [])])
+    many = ssm.get_parameters(Names=[NAME, "/none"])
+    expect([it["Value"] for it in many["Parameters"]], ["1.1.0"])
+    expect(many["InvalidParameters"], ["/none"])
+    expect([it["Name"] for it in ssm.describe_parameters()["Parameters"]], [NAME])
+    refused(
+        "ValidationException", 400, ssm.put_parameter, Name="/big", Value="x" * 4097, Type="String"
+    )
+    refused("UnknownOperationException", 400, ssm.list_documents)
+    ssm.delete_parameter(Name=NAME)
+    refused("ParameterNotFound", 400, ssm.delete_parameter, Name=NAME)
+
+
+def invalidations():
+    cloudfront = client("cloudfront")
+    call = {"DistributionId": DISTRIBUTION}
+    refused("NoSuchDistribution", 404, cloudfront.get_distribution, Id=DISTRIBUTION)
+    admin("/distributions", {"id": DISTRIBUTION})
+    whole = cloudfront.get_distribution(Id=DISTRIBUTION)
+    config = cloudfront.get_distribution_config(Id=DISTRIBUTION)
+    expect(whole["ETag"], config["ETag"])
+    expect(whole["Distribution"]["DistributionConfig"], config["DistributionConfig"])
+    listed = cloudfront.list_distributions()["DistributionList"]
+    expect([it["Id"] for it in listed["Items"]], [DISTRIBUTION])
+
+    paths = ("/index.html?a=1&b=2", "/assets/*")
+    made = cloudfront.create_invalidation(InvalidationBatch=batch("job-1", *paths), **call)
+    expect(made["ResponseMetadata"]["HTTPStatusCode"], 201)
+    expect(made["Location"].endswith(made["Invalidation"]["Id"]), True)
+    expect(made["Invalidation"]["Status"], "InProgress")
+    expect(made["Invalidation"]["InvalidationBatch"]["Paths"]["Items"], list(paths))
+    again = cloudfront.create_invalidation(InvalidationBatch=batch("job-1", *paths), **call)
+    expect(again["Invalidation"]["Id"], made["Invalidation"]["Id"])
+    refused(
+        "InvalidationBatchAlreadyExists",
+        400,
+        cloudfront.create_invalidation,
+        InvalidationBatch=batch("job-1", "/other"),
+        **call,
+    )
+    refused(
+        "InvalidArgument",
+        400,
+        cloudfront.create_invalidation,
+        InvalidationBatch=batch("job-2", "index.html"),
+        **call,
+    )
+    wildcards = [f"/{number}/*" for number in range(15)]
+    refused(
+        "TooManyInvalidationsInProgress",
+        400,
+        cloudfront.create_invalidation,
+        InvalidationBatch=batch("job-3", *wildcards),
+        **call,
+    )
+    admin("/clock", {"advance_seconds": 3})
+    got = cloudfront.get_invalidation(Id=made["Invalidation"]["Id"], **call)["Invalidation"]
+    expect(got["Status"], "Completed")
+    refused("NoSuchInvalidation", 404, cloudfront.get_invalidation, Id="IMISSING", **call)
+    second = cloudfront.create_invalidation(InvalidationBatch=batch("job-4", "/a"), **call)
+    page = cloudfront.list_invalidations(MaxItems="1", **call)["InvalidationList"]
+    expect([it["Id"] for it in page["Items"]], [second["Invalidation"]["Id"]])
+    expect(page["IsTruncated"], True)
+    page = cloudfront.list_invalidations(Marker=page["NextMarker"], **call)["InvalidationList"]
+    expect([it["Id"] for it in page["Items"]], [made["Invalidation"]["Id"]])
+    refused("UnknownOperationException", 404, cloudfront.list_functions)
+
+
+def roles():
+    sts = client("sts")
+    expect(sts.get_caller_identity()["Account"], "000000000000")
+    expect(client("sts", key="333333333333").get_caller_identity()["Account"], "333333333333")
+    role = "arn:aws:iam::222222222222:role/greenlight"
+    assumed = sts.assume_role(RoleArn=role, RoleSessionName="job-1")
+    given = assumed["Credentials"]
+    keys = (given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
+    identity = client("sts", "eu-west-1", *keys).get_caller_identity()
+    expect(identity["Arn"], "arn:aws:sts::222222222222:assumed-role/greenlight/job-1")
+    expect(identity["Arn"], assumed["AssumedRoleUser"]["Arn"])
+    ssm = client("ssm", "eu-west-1", *keys)
+    ssm.put_parameter(Name="/away", Value="x", Type="String")
+    parameter = ssm.get_parameter(Name="/away")["Parameter"]
+    expect(parameter["ARN"], "arn:aws:ssm:eu-west-1:222222222222:parameter/away")
+    bad = {"RoleArn": "not-a-role-but-long-enough", "RoleSessionName": "job-1"}
+    refused("ValidationError", 400, sts.assume_role, **bad)
+    admin("/roles", {"arn": role, "external_id": "handshake"})
+    refused("AccessDenied", 403, sts.assume_role, RoleArn=role, RoleSessionName="job-1")
+    sts.assume_role(RoleArn=role, RoleSessionName="job-1", ExternalId="handshake")
+
+
+def faults():
+    ssm = client("ssm")
+    admin("/faults", {"operation": "GetParameter", "action": "throttle", "times": 1})
+    refused("ThrottlingException", 400, ssm.get_parameter, Name=NAME)
+    refused("ParameterNotFound", 400, ssm.get_parameter, Name=NAME)
+    admin("/faults", {"action": "unavailable", "times": 1})
+    refused("ServiceUnavailable", 503, client("cloudfront").get_distribution, Id=DISTRIBUTION)
+
+
+parameters()
+invalidations()
+roles()
+faults()
+print("ok")

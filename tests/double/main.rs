@@ -1,0 +1,10 @@
+//! The strict AWS double, asked by the real SDK clients, in Rust and in Python.
+
+#![cfg(feature = "dev")]
+
+mod admin;
+mod cloudfront;
+mod faults;
+mod identity;
+mod ssm;
+mod support;
