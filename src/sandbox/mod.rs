@@ -1,0 +1,3 @@
+//! What `greenlight dev` and the tests run on instead of a real PostgreSQL and a real AWS.
+
+pub mod postgres;
