@@ -158,6 +158,27 @@ async fn a_second_run_on_the_folder_finds_the_data_of_the_first() {
 }
 
 #[tokio::test]
+async fn an_erased_folder_starts_afresh_and_one_in_use_is_not_erased() {
+    let folder = Folder::new();
+    fs::write(folder.0.join("mine"), "stays").unwrap();
+    let postgres = start(&folder.0).await;
+    postgres.create_database("kept").await.unwrap();
+    let refused = PrivatePostgres::erase(&folder.0).unwrap_err();
+    assert!(
+        matches!(refused, PrivatePostgresError::InUse { .. }),
+        "{refused}"
+    );
+    postgres.stop().await;
+    PrivatePostgres::erase(&folder.0).unwrap();
+    assert!(folder.0.join("mine").exists());
+    let postgres = start(&folder.0).await;
+    assert!(
+        postgres.create_database("kept").await.unwrap(),
+        "it was gone"
+    );
+}
+
+#[tokio::test]
 async fn a_folder_in_use_is_refused_and_its_user_named() {
     let folder = Folder::new();
     let first = start(&folder.0).await;
@@ -263,13 +284,13 @@ async fn helper_that_is_killed() {
 
 /// Starts this test binary again as the helper; its process and the server's number.
 fn helper(folder: &Path) -> (Child, u32) {
+    // As the test harness calls it: the path in the test binary, without the binary's own name.
+    let module = module_path!()
+        .split_once("::")
+        .map(|(_, module)| format!("{module}::"));
+    let name = format!("{}helper_that_is_killed", module.unwrap_or_default());
     let mut helper = Command::new(env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "helper_that_is_killed",
-            "--ignored",
-            "--nocapture",
-        ])
+        .args(["--exact", &name, "--ignored", "--nocapture"])
         .env(HELPER_DIR, folder)
         .stdout(Stdio::piped())
         .spawn()
@@ -292,7 +313,7 @@ async fn kill_9_of_the_parent_ends_the_server() {
     let (mut parent, server) = helper(&long);
     let processes = family(server);
     assert!(processes.len() > 1, "a server has processes of its own");
-    assert!(processes.iter().all(|pid| is_running(*pid)));
+    assert!(is_running(server));
     let noted = PathBuf::from(fs::read_to_string(long.join("socket-dir")).unwrap());
     assert!(noted.exists());
     parent.kill().unwrap();

@@ -11,8 +11,8 @@
 //! ```
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
-    io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    io::{self, ErrorKind, Read, Seek, SeekFrom},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     process::Child,
@@ -27,9 +27,10 @@ use super::{
     binaries::{Binaries, Search},
     child::command,
     error::{Doing, PrivatePostgresError},
-    socket::SocketDir,
+    socket::{self, SocketDir},
     user::RunAs,
 };
+use crate::sandbox::folder_lock::{FolderLock, LockRefused};
 
 /// How long the server of a killed run may take to end before the folder counts as occupied.
 const ORPHAN_DEADLINE: Duration = Duration::from_secs(15);
@@ -46,7 +47,7 @@ pub(super) struct Cluster {
     binaries: Binaries,
     socket_dir: SocketDir,
     /// Unlocked when closed, so it is kept until the server has ended.
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl Cluster {
@@ -155,34 +156,38 @@ impl Cluster {
     }
 }
 
-/// Takes the folder for this process. The kernel lets go of it when the process ends, however it ends.
-fn lock(data_dir: &Path) -> Result<File, PrivatePostgresError> {
-    let path = data_dir.join("lock");
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .doing("open", &path)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            // Who holds it is a courtesy; the refusal stands without it.
-            let _ = file.read_to_string(&mut holder);
-            return Err(PrivatePostgresError::InUse {
-                data_dir: data_dir.into(),
-                holder: holder.trim().parse().ok(),
-            });
-        }
-        Err(TryLockError::Error(error)) => return Err(error).doing("lock", path),
+/// Takes the folder for this process.
+fn lock(data_dir: &Path) -> Result<FolderLock, PrivatePostgresError> {
+    FolderLock::take(data_dir).map_err(|refused| match refused {
+        LockRefused::InUse { holder } => PrivatePostgresError::InUse {
+            data_dir: data_dir.into(),
+            holder,
+        },
+        LockRefused::Io(source) => PrivatePostgresError::Io {
+            what: "lock",
+            path: data_dir.into(),
+            source,
+        },
+    })
+}
+
+/// Removes the folder's cluster and everything else of ours, but not the folder.
+///
+/// # Errors
+/// As [`Cluster::prepare`] for a folder that is in use.
+pub(super) fn erase(data_dir: &Path) -> Result<(), PrivatePostgresError> {
+    let data_dir = match data_dir.canonicalize() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        resolved => resolved.doing("resolve", data_dir)?,
+    };
+    let _lock = lock(&data_dir)?;
+    let place = data_dir.join("cluster");
+    end_of_orphan(&place)?;
+    socket::remove_left_over(&data_dir)?;
+    for folder in [place, data_dir.join("cluster.new"), data_dir.join("run")] {
+        remove_all(&folder)?;
     }
-    file.set_len(0)
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
-        .doing("write", path)?;
-    Ok(file)
+    remove_file(&data_dir.join("postgres.log"))
 }
 
 /// The major version that made the cluster, or None where there is none yet.

@@ -103,6 +103,15 @@ impl PrivatePostgres {
         Ok(postgres)
     }
 
+    /// Removes everything that [`start`](Self::start) made in the folder, so that the next start is a
+    /// first one. The folder itself and what others keep in it stay.
+    ///
+    /// # Errors
+    /// [`PrivatePostgresError::InUse`], or what the operating system refused.
+    pub fn erase(data_dir: &Path) -> Result<(), PrivatePostgresError> {
+        cluster::erase(data_dir)
+    }
+
     async fn wait_until_ready(&self) -> Result<(), PrivatePostgresError> {
         let started = Instant::now();
         let log_path = || self.server.log_path.clone();

@@ -21,6 +21,8 @@ use super::{
 
 /// unix(7): `sun_path` has 108 bytes, of which the last is a NUL.
 const LONGEST_SOCKET_PATH: usize = 107;
+/// In the data folder: where a socket's folder outside it is.
+const WRITTEN_DOWN: &str = "socket-dir";
 const TEMPORARY_PREFIX: &str = "greenlight-pg-";
 
 /// A private folder for one server's socket.
@@ -34,8 +36,8 @@ pub(super) struct SocketDir {
 impl SocketDir {
     /// Makes the folder, owned by the server's user, mode 0700. What an earlier run left is removed.
     pub(super) fn make(data_dir: &Path, run_as: &RunAs) -> Result<Self, PrivatePostgresError> {
-        let written_down = data_dir.join("socket-dir");
-        remove_left_over(&written_down)?;
+        remove_left_over(data_dir)?;
+        let written_down = data_dir.join(WRITTEN_DOWN);
         let inside = data_dir.join("run");
         if fits(&inside) {
             match fs::remove_dir_all(&inside) {
@@ -102,8 +104,10 @@ fn make_private(path: &Path, run_as: &RunAs) -> Result<(), PrivatePostgresError>
     run_as.own(path)
 }
 
-fn remove_left_over(written_down: &Path) -> Result<(), PrivatePostgresError> {
-    let text = match fs::read_to_string(written_down) {
+/// Removes the folder for temporary files that a killed run left, if it left one.
+pub(super) fn remove_left_over(data_dir: &Path) -> Result<(), PrivatePostgresError> {
+    let written_down = data_dir.join(WRITTEN_DOWN);
+    let text = match fs::read_to_string(&written_down) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error).doing("read", written_down),
@@ -120,7 +124,7 @@ fn remove_left_over(written_down: &Path) -> Result<(), PrivatePostgresError> {
             _ => {}
         }
     }
-    fs::remove_file(written_down).doing("remove", written_down)
+    fs::remove_file(&written_down).doing("remove", written_down)
 }
 
 #[cfg(test)]
