@@ -13,12 +13,15 @@
 
 pub mod aws;
 pub mod cdn;
+pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod http;
 #[cfg(feature = "dev")]
 pub mod sandbox;
+pub mod server;
 pub mod service;
 pub mod steps;
 pub mod store;
+pub mod telemetry;
 pub mod traffic;

@@ -1,0 +1,99 @@
+//! The settings of `serve`, by flag or environment.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use crate::engine::EngineConfig;
+
+/// What a replica does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ServeRole {
+    /// Answers requests; runs no jobs.
+    Api,
+    /// Runs jobs; answers only /healthz and /readyz.
+    Worker,
+    /// Both.
+    #[default]
+    All,
+}
+
+/// Where the database is.
+#[derive(Debug, Clone, Args)]
+pub struct DatabaseOptions {
+    /// postgres://user:password@host:port/database
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: String,
+}
+
+/// `greenlight serve`.
+#[derive(Debug, Clone, Args)]
+pub struct ServeOptions {
+    #[command(flatten)]
+    pub database: DatabaseOptions,
+
+    /// Where to listen.
+    #[arg(long, env = "GREENLIGHT_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+
+    /// What this replica does.
+    #[arg(long, env = "GREENLIGHT_ROLE", value_enum, default_value_t = ServeRole::All)]
+    pub role: ServeRole,
+
+    /// Do not migrate the database at start.
+    #[arg(long, env = "GREENLIGHT_NO_MIGRATE")]
+    pub no_migrate: bool,
+
+    #[command(flatten)]
+    pub engine: EngineOptions,
+}
+
+/// How jobs are run.
+#[derive(Debug, Clone, Args)]
+pub struct EngineOptions {
+    /// Connections to the database at most.
+    #[arg(long, env = "GREENLIGHT_DATABASE_CONNECTIONS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(4..=1000))]
+    pub database_connections: u32,
+
+    /// Jobs that this replica's worker runs at once.
+    #[arg(long, env = "GREENLIGHT_WORKER_JOBS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub worker_jobs: u16,
+
+    /// How long a job belongs to a worker that says nothing.
+    #[arg(long, env = "GREENLIGHT_LEASE_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(15..=600))]
+    pub lease_seconds: u64,
+
+    /// The slow poll under the database's notifications.
+    #[arg(long, env = "GREENLIGHT_POLL_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub poll_seconds: u64,
+
+    /// How long after its signing a write to SSM without an answer is watched for. AWS accepts a
+    /// signature for five minutes: less is only right where requests can't be delayed.
+    #[arg(long, env = "GREENLIGHT_LATE_WRITE_WATCH_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub late_write_watch_seconds: u64,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            database_connections: 20,
+            worker_jobs: 64,
+            lease_seconds: 30,
+            poll_seconds: 10,
+            late_write_watch_seconds: 300,
+        }
+    }
+}
+
+impl EngineOptions {
+    pub fn engine(&self) -> EngineConfig {
+        let lease = Duration::from_secs(self.lease_seconds);
+        EngineConfig {
+            lease,
+            poll: Duration::from_secs(self.poll_seconds),
+            concurrency: usize::from(self.worker_jobs),
+            write_timeout: (lease / 3).min(Duration::from_secs(10)),
+            late_write_watch: Duration::from_secs(self.late_write_watch_seconds),
+        }
+    }
+}

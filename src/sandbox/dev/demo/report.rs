@@ -1,0 +1,169 @@
+//! A job in words: its steps, what AWS says now, what it took; and, when it failed, why.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::{
+    PARAMETER,
+    check::Found,
+    client::{Event, Job, Step},
+};
+use crate::sandbox::dev::screen::{Screen, in_words};
+
+/// From which release to which.
+pub(super) fn way(screen: &Screen, job: &Job) {
+    let to = job
+        .release
+        .as_deref()
+        .unwrap_or("what was there before the first release");
+    let from = job
+        .from_release
+        .as_deref()
+        .map(|from| format!("{from} → "))
+        .unwrap_or_default();
+    screen.line(format!("   {from}{to}: {}", job.state));
+}
+
+/// One line a step.
+pub(super) fn steps(screen: &Screen, job: &Job) {
+    let mut steps: Vec<&Step> = job.steps.iter().collect();
+    steps.sort_by_key(|step| step.position);
+    let width =
+        |text: fn(&Step) -> &str| steps.iter().map(|step| text(step).len()).max().unwrap_or(0);
+    let (kinds, components) = (width(|step| &step.kind), width(component));
+    for step in &steps {
+        let mark = match step.state.as_str() {
+            "succeeded" => screen.good("✓"),
+            "failed" => screen.bad("✗"),
+            "undone" => screen.warning("↶"),
+            _ => screen.dim("·"),
+        };
+        let took = between(step.started_at, step.finished_at)
+            .map(in_words)
+            .unwrap_or_default();
+        let again = if step.attempts > 1 {
+            format!("{} attempts", step.attempts)
+        } else {
+            String::new()
+        };
+        let state = if step.state == "succeeded" {
+            ""
+        } else {
+            &step.state
+        };
+        let line = format!(
+            "   {mark} {:<kinds$}  {:<components$}  {took:>8}  {state}{}{}",
+            step.kind,
+            component(step),
+            if state.is_empty() || again.is_empty() {
+                ""
+            } else {
+                ", "
+            },
+            screen.dim(again),
+        );
+        screen.line(line.trim_end());
+    }
+    for warning in &job.warnings {
+        let words = warning["message"]
+            .as_str()
+            .map_or_else(|| in_text(warning), str::to_owned);
+        screen.line(format!("   {} {words}", screen.warning("!")));
+    }
+}
+
+/// What SSM says and which invalidations went out.
+pub(super) fn aws(screen: &Screen, found: &Found) {
+    match &found.pointer {
+        Some((value, version)) => {
+            let version = screen.dim(format!("(version {version})"));
+            screen.line(format!("   SSM           {PARAMETER} {version}"));
+            screen.line(format!("                 {value}"));
+        }
+        None => screen.line(format!("   SSM           {PARAMETER} does not exist")),
+    }
+    if found.invalidations.is_empty() {
+        screen.line("   Invalidation  none");
+    }
+    for sent in &found.invalidations {
+        screen.line(format!(
+            "   Invalidation  {}  {}  {}",
+            sent.id,
+            sent.paths.join(" "),
+            sent.status
+        ));
+        screen.line(format!(
+            "                 {}",
+            screen.dim(format!("CallerReference {}", sent.caller_reference))
+        ));
+    }
+}
+
+/// What it took, by the job's own times and by the clock on the wall.
+pub(super) fn times(screen: &Screen, job: &Job, wall: Duration) {
+    let shifted = between(job.created_at, job.traffic_shifted_at)
+        .map(|after| format!("traffic shifted after {}, ", in_words(after)))
+        .unwrap_or_default();
+    let settled = between(job.created_at, job.settled_at.or(job.finished_at))
+        .map(|after| format!("settled after {} ", in_words(after)))
+        .unwrap_or_default();
+    let waited = between(job.created_at, job.started_at)
+        .filter(|waited| *waited >= Duration::from_secs(1))
+        .map(|waited| format!(" {} of it waiting for a worker;", in_words(waited)))
+        .unwrap_or_default();
+    screen.line(format!(
+        "   Took          {shifted}{settled}by the job's times;{waited} {} on the wall",
+        in_words(wall)
+    ));
+}
+
+/// Why a job failed, and everything that happened until then.
+pub(super) fn failure(screen: &Screen, job: &Job, events: &[Event]) {
+    if let Some(error) = &job.error {
+        screen.line(format!(
+            "   {} {} (code {})",
+            screen.bad("✗"),
+            error.message,
+            error.code
+        ));
+        if let Some(step) = &error.step {
+            screen.line(format!("     in step {}", in_text(step)));
+        }
+        if let Some(hint) = &error.hint {
+            screen.line(format!("     {hint}"));
+        }
+    }
+    for event in events {
+        let after = between(job.created_at, event.at)
+            .map(in_words)
+            .unwrap_or_default();
+        let data = if event.data.is_null() {
+            String::new()
+        } else {
+            in_text(&event.data)
+        };
+        screen.line(format!(
+            "   {after:>8}  {}  {}",
+            event.kind,
+            screen.dim(data)
+        ));
+    }
+}
+
+fn component(step: &Step) -> &str {
+    step.component.as_deref().unwrap_or_default()
+}
+
+/// None if one of the two is missing, or they are in the wrong order.
+fn between(from: Option<DateTime<Utc>>, to: Option<DateTime<Utc>>) -> Option<Duration> {
+    (to? - from?).to_std().ok()
+}
+
+/// A string without its quotes, everything else as JSON.
+fn in_text(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
