@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -71,7 +71,13 @@ impl Worker {
     /// Works until `stop`; then ends the writes in flight and hands its jobs over.
     pub async fn run(self, stop: CancellationToken) {
         let beating = CancellationToken::new();
-        let heart = tokio::spawn(heartbeat(self.engine.clone(), self.id, self.held.clone(), beating.clone()));
+        // Ends with this future, however that ends: nobody may keep the leases of a worker that is gone.
+        let heart = AbortOnDropHandle::new(tokio::spawn(heartbeat(
+            self.engine.clone(),
+            self.id,
+            self.held.clone(),
+            beating.clone(),
+        )));
         let mut jobs = JoinSet::new();
         while !stop.is_cancelled() {
             while jobs.try_join_next().is_some() {}
