@@ -5,7 +5,7 @@
 //! stop:  API takes nothing new, streams end ─▶ worker ends its writes and hands its jobs over
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::{future::IntoFuture, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -79,8 +79,8 @@ pub async fn run(
     tracing::info!(address = %listener.local_addr()?, role = ?options.role, "serving");
     let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
     let served = tokio::select! {
-        result = async { serving.await } => result.context("the API ended"),
-        () = async { stop.cancelled().await; tokio::time::sleep(DRAIN_DEADLINE).await } => {
+        result = serving.into_future() => result.context("the API ended"),
+        () = drained(stop.clone()) => {
             tracing::warn!("some requests did not end in time and are cut off");
             Ok(())
         }
@@ -95,6 +95,12 @@ pub async fn run(
     }
     tracing::info!("stopped");
     served
+}
+
+/// Ends when open requests have had their time after `stop`.
+async fn drained(stop: CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(DRAIN_DEADLINE).await;
 }
 
 fn start_worker(engine: Engine, hub: &Hub, stop: &CancellationToken) -> (JoinHandle<()>, Pulse) {

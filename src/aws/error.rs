@@ -141,7 +141,7 @@ fn class_of(code: Option<&str>, status: u16) -> Class {
         "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "UnrecognizedClientException"
         | "InvalidClientTokenId" | "InvalidSignatureException" | "SignatureDoesNotMatch" | "ExpiredToken"
         | "ExpiredTokenException" | "MissingAuthenticationToken" | "OptInRequired" => Class::AccessDenied,
-        _ if status >= 500 || status < 300 => Class::Ambiguous,
+        _ if !(300..500).contains(&status) => Class::Ambiguous,
         _ if status == 429 => Class::Throttled,
         _ => Class::Refused,
     }

@@ -36,6 +36,8 @@ struct Drive<'a> {
     job: Job,
     steps: Vec<Step>,
     in_flight: Vec<i32>,
+    /// It is recorded that everybody is on the release the job moves to.
+    shifted: bool,
 }
 
 /// What became of one look at the job.
@@ -61,7 +63,8 @@ pub async fn drive(engine: &Engine, claimed: Claimed, stop: &CancellationToken, 
     }
     let steps = steps::list(&mut connection, lease.job).await?;
     drop(connection);
-    let drive = Drive { engine, lease, job, steps, in_flight: Vec::new() };
+    let shifted = job.traffic_shifted_at.is_some();
+    let drive = Drive { engine, lease, job, steps, in_flight: Vec::new(), shifted };
     drive.run(claimed.taken_over, stop, lost).await
 }
 
@@ -184,7 +187,8 @@ impl Drive<'_> {
                            "component": step.component, "does": step.params.describe()}),
                 );
             }
-            if shifted && began && self.traffic_is_shifted() {
+            if shifted && began && !self.shifted && self.traffic_is_shifted() {
+                self.shifted = true;
                 fenced.traffic_shifted().await?;
             }
         }

@@ -34,6 +34,11 @@ pub async fn get(connection: &mut PgConnection, name: &Name) -> Result<App> {
     apps::get(connection, name).await?.ok_or_else(|| ServiceError::not_found("application", name))
 }
 
+/// A page by name, after `after`.
+pub async fn list(connection: &mut PgConnection, after: Option<&Name>, limit: i64) -> Result<Vec<App>> {
+    Ok(apps::list(connection, after.map_or("", Name::as_str), limit).await?)
+}
+
 /// Deletes one with its releases.
 ///
 /// # Errors

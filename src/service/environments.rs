@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -17,7 +17,7 @@ use crate::{
     store::{
         apps,
         audit::{self, Subject},
-        deployments,
+        deployments::{self, DeploymentRow},
         environments::{self, Environment},
         jobs,
         pointers::{self, Pointer},
@@ -76,6 +76,43 @@ pub async fn status(connection: &mut PgConnection, environment: Environment) -> 
         pointers: pointers::of_environment(connection, environment.id).await?,
         environment,
     })
+}
+
+/// What is true of the environment of that name.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn look(connection: &mut PgConnection, app: &Name, name: &Name) -> Result<Status> {
+    let environment = get(connection, app, name).await?;
+    status(connection, environment).await
+}
+
+/// A page of an application's environments by name, after `after`, with what is true of each.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn list(connection: &mut PgConnection, app: &Name, after: Option<&Name>, limit: i64) -> Result<Vec<Status>> {
+    super::apps::get(connection, app).await?;
+    let mut found = Vec::new();
+    for environment in environments::list(connection, app, after.map_or("", Name::as_str), limit).await? {
+        found.push(status(connection, environment).await?);
+    }
+    Ok(found)
+}
+
+/// A page of what was active, newest first, before the deployment `before`.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn history(
+    connection: &mut PgConnection,
+    app: &Name,
+    name: &Name,
+    before: Option<i64>,
+    limit: i64,
+) -> Result<Vec<DeploymentRow>> {
+    let environment = get(connection, app, name).await?;
+    Ok(deployments::list(connection, environment.id, before, limit).await?)
 }
 
 /// Where a rollback without `to` goes: the running promotion's `from_release`, the running rollback's own
@@ -187,13 +224,4 @@ pub async fn delete(connection: &mut PgConnection, actor: &Actor, app: &Name, na
     let subject = Subject { app: Some(app), environment: Some(name), ..Subject::default() };
     audit::record(connection, &actor.name, "environment.delete", subject, &json!({})).await?;
     Ok(())
-}
-
-/// The drift of an environment, by pointer; null when there is none.
-pub fn drift(pointers: &[Pointer]) -> Option<Value> {
-    let drifted: Vec<Value> = pointers
-        .iter()
-        .filter_map(|pointer| pointer.drift.as_ref().map(|drift| json!({"pointer": pointer.key, "seen": drift})))
-        .collect();
-    (!drifted.is_empty()).then_some(Value::Array(drifted))
 }

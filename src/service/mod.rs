@@ -23,7 +23,10 @@ use crate::{
         job::{Job, Step},
         role::Role,
     },
-    store::{jobs, steps},
+    store::{
+        events::{self, Event},
+        jobs, steps,
+    },
 };
 
 pub type Result<T> = std::result::Result<T, ServiceError>;
@@ -51,6 +54,36 @@ pub async fn job(connection: &mut sqlx::PgConnection, id: Uuid) -> Result<JobWit
     let job = jobs::get(connection, id).await?.ok_or_else(|| ServiceError::not_found("job", id))?;
     let steps = steps::list(connection, id).await?;
     Ok(JobWithSteps { job, steps })
+}
+
+/// A page of jobs with their steps, newest first, before the job `before`.
+pub async fn list_jobs(
+    connection: &mut sqlx::PgConnection,
+    filter: &jobs::Filter<'_>,
+    before: Option<i64>,
+    limit: i64,
+) -> Result<Vec<JobWithSteps>> {
+    let found = jobs::list(connection, filter, before, limit).await?;
+    let ids: Vec<Uuid> = found.iter().map(|job| job.id).collect();
+    let mut steps = steps::of_jobs(connection, &ids).await?;
+    Ok(found
+        .into_iter()
+        .map(|job| JobWithSteps { steps: steps.remove(&job.id).unwrap_or_default(), job })
+        .collect())
+}
+
+/// Events of a job after `after`, oldest first, and whether the job had ended before they were read.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn events(
+    connection: &mut sqlx::PgConnection,
+    id: Uuid,
+    after: i64,
+    limit: i64,
+) -> Result<(Vec<Event>, bool)> {
+    let job = jobs::get(connection, id).await?.ok_or_else(|| ServiceError::not_found("job", id))?;
+    Ok((events::list(connection, id, after, limit).await?, job.state.is_end()))
 }
 
 fn check_reason(field: &str, reason: Option<&str>) -> Result<()> {

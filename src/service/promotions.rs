@@ -67,6 +67,7 @@ pub struct PromotionRequest {
 
 /// What became of the request.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made once a request, never kept")]
 pub enum Promotion {
     Started(JobWithSteps),
     DryRun(DryRun),

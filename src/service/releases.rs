@@ -1,5 +1,6 @@
 //! Releases: registered once, never changed.
 
+use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::PgConnection;
 
@@ -62,6 +63,20 @@ pub async fn register(
             differs.join(" and ")
         ),
     ))
+}
+
+/// A page of an application's releases, newest first, before the release of that time and version.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn list(
+    connection: &mut PgConnection,
+    app: &Name,
+    before: Option<(DateTime<Utc>, &Version)>,
+    limit: i64,
+) -> Result<Vec<Release>> {
+    super::apps::get(connection, app).await?;
+    Ok(releases::list(connection, app, before.map(|(at, version)| (at, version.as_str())), limit).await?)
 }
 
 /// # Errors

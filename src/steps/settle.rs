@@ -39,6 +39,13 @@ pub struct Settle {
     pub aws: Aws,
 }
 
+/// What the last flip of a pointer left there.
+struct LastWord {
+    expected: Option<String>,
+    found: Option<String>,
+    left: bool,
+}
+
 /// A pointer as the job leaves it.
 struct Final {
     component: Name,
@@ -76,9 +83,11 @@ impl StepRunner for Settle {
                     warnings.push(late_landed(last, observed));
                     continue;
                 }
-                drift = Some(json!({"component": last.component, "target": last.target,
-                                    "expected": last.expected, "found": observed.value}));
+                drift = Some(drift_of(last, last.expected.as_deref(), observed));
                 warnings.push(drifted(last, observed));
+            } else if last.left {
+                let before = pointer_before(&known, &last.key).and_then(|pointer| pointer.value.as_deref());
+                drift = Some(drift_of(last, before, observed));
             }
             let left = pointers::late_for(&mut connection, &last.key, last.expected.as_deref(), watch_secs).await?;
             late = late.max(left.unwrap_or(0.0));
@@ -123,36 +132,35 @@ impl Settle {
     async fn look(&self, context: &StepContext, flips: &[i32]) -> Result<Vec<Final>, StepError> {
         let environment = context.environment()?;
         // Later flips (those that put a late write right) have the last word on a target.
-        let mut last: BTreeMap<(Name, String), (Option<String>, Option<String>, bool)> = BTreeMap::new();
+        let mut last: BTreeMap<(Name, String), LastWord> = BTreeMap::new();
         for step in flips.iter().filter_map(|position| context.other(*position)) {
             let Some(component) = &step.component else { continue };
             let output = FlipOutput::of(step);
             for (target, after) in output.targets {
                 let key = (component.clone(), target);
                 // What was there before the first of them stays what was found.
-                let found = last.remove(&key).map_or(after.found, |(_, found, _)| found);
+                let found = last.remove(&key).map_or(after.found, |earlier| earlier.found);
                 let left = after.outcome == "left";
-                last.insert(key, (after.value, found, left));
+                last.insert(key, LastWord { expected: after.value, found, left });
             }
         }
         let mut looks = Vec::new();
         for component in &environment.components {
             let router = traffic::router(&self.aws, &environment.aws, component);
             for identity in component.pointers(&environment.aws) {
-                let Some((expected, found, left)) = last.remove(&(component.name.clone(), identity.target.clone()))
-                else {
+                let Some(word) = last.remove(&(component.name.clone(), identity.target.clone())) else {
                     continue;
                 };
                 let words = router.describe(&identity.target);
                 let router = traffic::router(&self.aws, &environment.aws, component);
                 looks.push(async move {
                     let observed = router.observe(&identity.target).await;
-                    (identity, words, expected, found, left, observed)
+                    (identity, words, word, observed)
                 });
             }
         }
         let mut finals = Vec::new();
-        for (identity, words, expected, found, left, observed) in join_all(looks).await {
+        for (identity, words, word, observed) in join_all(looks).await {
             let failed = failed(context);
             let observed = match observed {
                 Ok(observed) => Ok(observed),
@@ -165,9 +173,9 @@ impl Settle {
                 target: identity.target,
                 words,
                 key: identity.key,
-                expected,
-                found,
-                left,
+                expected: word.expected,
+                found: word.found,
+                left: word.left,
                 observed,
             });
         }
@@ -227,6 +235,10 @@ fn drifted(last: &Final, observed: &Observed) -> Warning {
             said(last.expected.as_deref())
         ),
     )
+}
+
+fn drift_of(last: &Final, expected: Option<&str>, observed: &Observed) -> Value {
+    json!({"component": last.component, "target": last.target, "expected": expected, "found": observed.value})
 }
 
 fn pointer_before<'a>(known: &'a [Pointer], key: &str) -> Option<&'a Pointer> {

@@ -18,6 +18,8 @@ pub struct StoredAnswer {
     pub body: Value,
 }
 
+type Row = (Vec<u8>, i16, Option<String>, Json<Value>);
+
 /// Takes the key until the transaction ends. False: another request holds it.
 pub async fn try_lock(connection: &mut PgConnection, token: Uuid, route: &str, key: &str) -> Result<bool> {
     Ok(sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 7))")
@@ -28,7 +30,7 @@ pub async fn try_lock(connection: &mut PgConnection, token: Uuid, route: &str, k
 
 /// The answer kept under a key, unless it is too old.
 pub async fn get(connection: &mut PgConnection, token: Uuid, route: &str, key: &str) -> Result<Option<StoredAnswer>> {
-    let row: Option<(Vec<u8>, i16, Option<String>, Json<Value>)> = sqlx::query_as(
+    let row: Option<Row> = sqlx::query_as(
         "SELECT request_hash, status, location, body FROM idempotency_keys
          WHERE token_id = $1 AND route = $2 AND key = $3 AND created_at > now() - make_interval(hours => $4)",
     )

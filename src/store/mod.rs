@@ -23,7 +23,7 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use sqlx::{
-    Connection, PgConnection, PgPool, Postgres, Transaction,
+    PgConnection, PgPool, Postgres, Transaction,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -121,14 +121,22 @@ impl Store {
         Ok(self.pool.begin().await?)
     }
 
+    /// A transaction that only reads, and reads one moment: what several queries say fits together.
+    pub async fn snapshot(&self) -> Result<Transaction<'static, Postgres>> {
+        Ok(self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+    }
+
     /// Brings the schema up to date. Replicas that start together take turns: sqlx holds an advisory
     /// lock while it migrates. On a connection of its own, so that no statement timeout applies.
     pub async fn migrate(url: &str) -> Result<()> {
         let options = PgConnectOptions::from_str(url)
             .map_err(|_| StoreError::Url("expected postgres://user:password@host:port/database".to_owned()))?;
-        let mut connection = PgConnection::connect_with(&options.application_name("greenlight migrate")).await?;
-        MIGRATIONS.run(&mut connection).await?;
-        connection.close().await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .connect_with(options.application_name("greenlight migrate"))
+            .await?;
+        MIGRATIONS.run(&pool).await?;
+        pool.close().await;
         Ok(())
     }
 

@@ -1,6 +1,5 @@
 //! `greenlight dev` as a person starts it: what it says, what it keeps, and that nothing of it stays
 //! behind, however it ends.
-#![cfg(feature = "dev")]
 
 use std::{
     env, fs,

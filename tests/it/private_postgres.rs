@@ -1,6 +1,5 @@
 //! The private PostgreSQL, started for real: it keeps its data, lets nobody else in, and never
 //! outlives the process that started it.
-#![cfg(feature = "dev")]
 
 use std::{
     env, fs,

@@ -1,6 +1,5 @@
 //! The strict AWS double, asked by the real SDK clients, in Rust and in Python.
 
-#![cfg(feature = "dev")]
 
 mod admin;
 mod cloudfront;

@@ -1,0 +1,193 @@
+//! Jobs, their steps and events: what a person reads while a promotion runs, and after it failed.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        error::{JobError, Warning},
+        job::{Job, JobKind, JobState, Step, StepState},
+        names::{Name, Version},
+        plan::Direction,
+    },
+    service::JobWithSteps,
+    store::events::Event,
+};
+
+/// A promotion or a rollback.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Job)]
+pub struct JobView {
+    pub id: Uuid,
+    pub kind: JobKind,
+    pub app: Name,
+    #[schema(example = "production")]
+    pub environment: Name,
+    /// Where traffic goes; null: to what was there before the first promotion.
+    pub release: Option<Version>,
+    /// Where traffic comes from.
+    #[schema(example = "1.42.0")]
+    pub from_release: Option<Version>,
+    pub state: JobState,
+    pub progress: Progress,
+    /// What it waits for: `timer`, `approval`, `pause` or `environment`; null when it does not wait.
+    #[schema(example = "timer")]
+    pub waiting_for: Option<String>,
+    /// Why it waits, in words.
+    pub waiting_reason: Option<String>,
+    /// Until when it waits, if that is known.
+    pub waiting_until: Option<DateTime<Utc>>,
+    /// 1, and one more with each `retry`.
+    pub round: i32,
+    pub created_at: DateTime<Utc>,
+    pub started_at: Option<DateTime<Utc>>,
+    /// When every pointer had been written.
+    pub traffic_shifted_at: Option<DateTime<Utc>>,
+    /// When the new state was proven and recorded.
+    pub settled_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
+    /// The name of the token that started it.
+    #[schema(example = "ci")]
+    pub created_by: String,
+    #[schema(example = "weekly release")]
+    pub reason: Option<String>,
+    /// Why it failed, and what to do.
+    pub error: Option<JobError>,
+    /// What it got through, but somebody should know.
+    pub warnings: Vec<Warning>,
+    /// The job that took its place: that one decides where traffic goes.
+    pub superseded_by: Option<Uuid>,
+    /// What it does, in order; undoing and retrying append to it.
+    pub steps: Vec<StepView>,
+}
+
+/// How far the current round is.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Progress {
+    /// Steps that have ended.
+    pub done: usize,
+    /// Steps of this round, those included that undo.
+    pub total: usize,
+}
+
+/// One step of a job.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Step)]
+pub struct StepView {
+    pub position: i32,
+    #[schema(example = "traffic:web")]
+    pub stage: String,
+    /// `preflight`, `flip`, `edge_ttl`, `invalidate` or `settle`.
+    #[schema(example = "flip")]
+    pub kind: &'static str,
+    #[schema(example = "web")]
+    pub component: Option<Name>,
+    pub state: StepState,
+    /// One line for a person: what it does.
+    pub does: String,
+    /// `forward` or `undo`.
+    #[schema(example = "forward")]
+    pub direction: &'static str,
+    pub round: i32,
+    /// The operation token, which AWS gets where it takes one: the same in every attempt.
+    pub token: String,
+    pub attempts: i32,
+    /// Why it waits, in words; null when it does not wait.
+    pub waiting_for: Option<String>,
+    /// When it goes on.
+    pub wake_at: Option<DateTime<Utc>>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
+    /// What it found and did.
+    #[schema(value_type = Object)]
+    pub output: Value,
+    pub error: Option<JobError>,
+}
+
+impl From<Step> for StepView {
+    fn from(step: Step) -> Self {
+        Self {
+            position: step.position,
+            kind: step.params.kind(),
+            does: step.params.describe(),
+            stage: step.stage,
+            component: step.component,
+            state: step.state,
+            direction: match step.direction {
+                Direction::Forward => "forward",
+                Direction::Undo => "undo",
+            },
+            round: step.round,
+            token: step.token,
+            attempts: step.attempts,
+            waiting_for: step.waiting_for,
+            wake_at: step.wake_at,
+            started_at: step.started_at,
+            finished_at: step.finished_at,
+            output: step.output,
+            error: step.error,
+        }
+    }
+}
+
+impl Progress {
+    fn of(job: &Job, steps: &[Step]) -> Self {
+        let current = || steps.iter().filter(|step| step.round == job.round);
+        Self { done: current().filter(|step| step.state.is_end()).count(), total: current().count() }
+    }
+}
+
+impl From<JobWithSteps> for JobView {
+    fn from(JobWithSteps { job, steps }: JobWithSteps) -> Self {
+        let progress = Progress::of(&job, &steps);
+        // A claimable time is a wait only while something is waited for.
+        let waiting_until = job.waiting_until.filter(|_| job.waiting_for.is_some());
+        Self {
+            id: job.id,
+            kind: job.kind,
+            app: job.app,
+            environment: job.environment,
+            release: job.release,
+            from_release: job.from_release,
+            state: job.state,
+            progress,
+            waiting_for: job.waiting_for,
+            waiting_reason: job.waiting_reason,
+            waiting_until,
+            round: job.round,
+            created_at: job.created_at,
+            started_at: job.started_at,
+            traffic_shifted_at: job.traffic_shifted_at,
+            settled_at: job.settled_at,
+            finished_at: job.finished_at,
+            created_by: job.created_by,
+            reason: job.reason,
+            error: job.error,
+            warnings: job.warnings,
+            superseded_by: job.superseded_by,
+            steps: steps.into_iter().map(StepView::from).collect(),
+        }
+    }
+}
+
+/// Something that happened to a job.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Event)]
+pub struct EventView {
+    /// Ascends within a job.
+    pub id: i64,
+    pub at: DateTime<Utc>,
+    #[schema(example = "job.created")]
+    pub kind: String,
+    #[schema(value_type = Object)]
+    pub data: Value,
+}
+
+impl From<Event> for EventView {
+    fn from(event: Event) -> Self {
+        Self { id: event.id, at: event.at, kind: event.kind, data: event.data.0 }
+    }
+}

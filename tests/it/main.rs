@@ -1,0 +1,17 @@
+//! The integration tests: one binary, one file a story.
+//!
+//! Everything is real: PostgreSQL (a private one, started by the first test that needs it), the router,
+//! the engine. AWS is the strict double, and once more moto. Time is moved, not slept: see
+//! [`support::TestApp::advance`].
+#![cfg(feature = "dev")]
+#![allow(clippy::disallowed_methods, reason = "tests look at the machine's clock")]
+
+mod dev_command;
+mod double;
+mod layers;
+mod private_postgres;
+mod promotion;
+mod proofs;
+mod rollback;
+mod support;
+mod workers;

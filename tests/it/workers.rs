@@ -1,0 +1,191 @@
+//! Several workers on one database: leases, fences, hand-over, waking.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures::future::BoxFuture;
+use greenlight::{
+    engine::{EngineConfig, Hub, Worker},
+    sandbox::double::{Fault, FaultAction},
+    server::engine,
+    store::CommitProbe,
+};
+use serde_json::{Value, json};
+use tokio::{sync::Notify, time::timeout};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::support::{TestApp, TestAppOptions, web, web_with};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Pauses the first worker that has stored its intents, until it is told to go on.
+#[derive(Default)]
+struct PauseAfterIntents {
+    armed: AtomicBool,
+    paused: Notify,
+    go_on: Notify,
+}
+
+impl fmt::Debug for PauseAfterIntents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PauseAfterIntents")
+    }
+}
+
+impl CommitProbe for PauseAfterIntents {
+    fn committed(&self, _job: Uuid, what: &'static str) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if what == "intents" && self.armed.swap(false, Ordering::SeqCst) {
+                self.paused.notify_one();
+                self.go_on.notified().await;
+            }
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_paused_workers_late_write_is_put_right_and_its_result_is_not_stored() {
+    let probe = Arc::new(PauseAfterIntents::default());
+    let options = TestAppOptions { workers: 2, probe: Some(probe.clone()), ..TestAppOptions::default() };
+    let app = TestApp::with(options).await;
+    app.set_up(web_with(json!({"format": "plain"})), &["1.0.0", "1.1.0"]).await;
+    app.promote_to_the_end("1.0.0").await;
+
+    probe.armed.store(true, Ordering::SeqCst);
+    let promotion = app.promote("1.1.0").await;
+    timeout(PATIENCE, probe.paused.notified()).await.unwrap();
+    // The rollback takes the promotion's place; the other worker writes at once and then watches.
+    let rollback = app.roll_back().await;
+    app.job_until(&rollback, |job| job["state"] == "waiting").await;
+    assert_eq!(app.pointer().as_deref(), Some("1.0.0"));
+    let steps_before = app.job(&promotion).await["steps"].clone();
+
+    // The paused worker goes on within the time in which it may still sign: SSM has no fence.
+    probe.go_on.notify_one();
+    let landed = app.double.wait_for_call(|call| call.details["value"] == "1.1.0" && call.outcome.took_effect());
+    timeout(PATIENCE, landed).await.unwrap();
+    let job = app.finish_as(&rollback, "succeeded").await;
+    assert_eq!(app.pointer().as_deref(), Some("1.0.0"));
+    assert!(job["warnings"].to_string().contains("late_write_landed"), "{job:#}");
+    let ended = app.job(&promotion).await;
+    assert_eq!(ended["state"], "aborted");
+    assert_eq!(ended["steps"], steps_before, "a worker without a lease changes no row");
+}
+
+#[tokio::test]
+async fn a_worker_whose_lease_ran_out_loses_the_job_to_another() {
+    let probe = Arc::new(PauseAfterIntents::default());
+    let options = TestAppOptions { workers: 2, probe: Some(probe.clone()), ..TestAppOptions::default() };
+    let app = TestApp::with(options).await;
+    app.set_up(web(), &["1.0.0"]).await;
+    probe.armed.store(true, Ordering::SeqCst);
+    let id = app.promote("1.0.0").await;
+    timeout(PATIENCE, probe.paused.notified()).await.unwrap();
+    app.advance(Duration::from_secs(31)).await;
+    app.finish_as(&id, "succeeded").await;
+    let kinds = app.event_kinds(&id).await;
+    assert!(kinds.contains(&"job.taken_over".to_owned()), "{kinds:?}");
+    probe.go_on.notify_one();
+    app.promote_and_check(&id).await;
+}
+
+impl TestApp {
+    /// The ended job stays as it is, and the environment goes on.
+    async fn promote_and_check(&self, ended: &str) {
+        let before = self.job(ended).await;
+        self.register("1.1.0").await;
+        let next = self.promote("1.1.0").await;
+        self.finish_as(&next, "succeeded").await;
+        assert_eq!(self.active().as_deref(), Some("1.1.0"));
+        assert_eq!(self.job(ended).await, before);
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_worker_hands_its_jobs_over_at_once() {
+    let app = TestApp::with(TestAppOptions { workers: 0, ..TestAppOptions::default() }).await;
+    app.set_up(web(), &["1.0.0"]).await;
+    let slow = app.double.faults().add(Fault::on("PutParameter", FaultAction::Delay(Duration::from_millis(300))));
+    let hub = Hub::default();
+    let stop = CancellationToken::new();
+    tokio::spawn(hub.clone().listen(app.store.clone(), stop.clone()));
+    let first = Worker::new(engine(&app.store, &app.aws(), app.engine.clone()), hub);
+    let working = tokio::spawn(first.run(stop.clone()));
+    let id = app.promote("1.0.0").await;
+    timeout(PATIENCE, slow.wait_hit(1)).await.unwrap();
+    stop.cancel();
+    timeout(PATIENCE, working).await.expect("it ends after the write in flight").unwrap();
+    let job = app.job(&id).await;
+    assert_eq!(job["state"], "running", "{job:#}");
+    assert_eq!(job["steps"][1]["state"], "succeeded", "the write in flight was ended and stored");
+
+    let mut app = app;
+    let from = Instant::now();
+    app.start_worker();
+    app.finish_as(&id, "succeeded").await;
+    assert!(from.elapsed() < Duration::from_secs(10), "the lease was given back, not waited out");
+    let kinds = app.event_kinds(&id).await;
+    assert!(!kinds.contains(&"job.taken_over".to_owned()), "{kinds:?}");
+    assert_eq!(app.double.calls().iter().filter(|call| call.operation == "PutParameter").count(), 1);
+}
+
+#[tokio::test]
+async fn waiting_jobs_are_left_alone() {
+    let app = TestApp::start().await;
+    app.set_up(web_with(json!({"edge_ttl_seconds": 3600})), &["1.0.0"]).await;
+    let id = app.promote("1.0.0").await;
+    let waiting = app.job_until(&id, |job| job["state"] == "waiting").await;
+    let events = app.event_kinds(&id).await.len();
+    app.double.clear_calls();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(app.event_kinds(&id).await.len(), events);
+    assert_eq!(app.job(&id).await, waiting);
+    assert!(app.double.calls().is_empty());
+}
+
+#[tokio::test]
+async fn without_notifications_the_slow_poll_finds_the_work() {
+    let app = TestApp::with(TestAppOptions { workers: 0, ..TestAppOptions::default() }).await;
+    app.set_up(web_with(json!({"edge_ttl_seconds": 1})), &["1.0.0"]).await;
+    // A hub that nobody feeds: every notification is lost.
+    let config = EngineConfig { poll: Duration::from_millis(50), ..app.engine.clone() };
+    let worker = Worker::new(engine(&app.store, &app.aws(), config), Hub::default());
+    let stop = CancellationToken::new();
+    let working = tokio::spawn(worker.run(stop.clone()));
+    let id = app.promote("1.0.0").await;
+    app.finish_as(&id, "succeeded").await;
+    stop.cancel();
+    timeout(PATIENCE, working).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn two_workers_share_many_environments_and_each_job_runs_once() {
+    let app = TestApp::with(TestAppOptions { workers: 2, ..TestAppOptions::default() }).await;
+    app.put("/v1/apps/storefront", json!({})).await.expect(201);
+    app.register("1.0.0").await;
+    let mut jobs = Vec::new();
+    for n in 0..20 {
+        let mut document = web();
+        document["components"][0]["router"]["parameter"] = json!(format!("/storefront/{n}/release"));
+        let environment = format!("/v1/apps/storefront/environments/e{n}");
+        app.put(&environment, document).await.expect(201);
+        let body = json!({"release": "1.0.0"});
+        jobs.push(app.post(&format!("{environment}/promotions"), body).await.expect(202).id());
+    }
+    for id in &jobs {
+        app.finish_as(id, "succeeded").await;
+    }
+    let writes = app.double.calls().into_iter().filter(|call| call.operation == "PutParameter").count();
+    assert_eq!(writes, 20);
+    assert_eq!(app.invalidations().len(), 20);
+    let listed = app.get("/v1/jobs?limit=200&state=succeeded").await.expect(200).json();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 20);
+    assert_eq!(listed["next_cursor"], Value::Null);
+}
