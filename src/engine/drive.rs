@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -70,7 +70,9 @@ pub async fn drive(engine: &Engine, claimed: Claimed, stop: &CancellationToken, 
 
 impl Drive<'_> {
     async fn run(mut self, taken_over: bool, stop: &CancellationToken, lost: &CancellationToken) -> Result<()> {
-        let mut running: FuturesUnordered<BoxFuture<'static, StepResult>> = FuturesUnordered::new();
+        // Tasks of their own: a step may hold the job's row while this one waits for it. Dropping the set
+        // ends them.
+        let mut running: JoinSet<StepResult> = JoinSet::new();
         let mut results: Vec<StepResult> = Vec::new();
         let mut first = true;
         loop {
@@ -105,12 +107,18 @@ impl Drive<'_> {
                     fenced.commit("turn").await?;
                     for position in positions {
                         self.in_flight.push(position);
-                        running.push(self.start(position));
+                        self.start(position, &mut running);
                     }
                 }
             }
             tokio::select! {
-                Some(result) = running.next() => results.push(result),
+                Some(result) = running.join_next() => match result {
+                    Ok(result) => results.push(result),
+                    Err(_) => {
+                        tracing::error!(job.id = %self.lease.job, "a step panicked: the job is given back");
+                        return Err(StoreError::corrupt("step", "its code panicked"));
+                    }
+                },
                 () = lost.cancelled() => {
                     tracing::info!(job.id = %self.lease.job, "the lease is gone: stopping quietly");
                     return Ok(());
@@ -200,7 +208,7 @@ impl Drive<'_> {
         !self.steps.iter().any(|step| step.round == self.job.round && step.state == StepState::Failed)
     }
 
-    fn start(&self, position: i32) -> BoxFuture<'static, StepResult> {
+    fn start(&self, position: i32, running: &mut JoinSet<StepResult>) {
         let step = self.steps.iter().find(|step| step.position == position).cloned();
         let step = step.expect("positions come from the job's own steps");
         let kind = step.params.kind();
@@ -225,7 +233,7 @@ impl Drive<'_> {
             };
             (position, runner.run(&context).await)
         };
-        Box::pin(run.instrument(span))
+        running.spawn(run.instrument(span));
     }
 
     async fn apply(&mut self, fenced: &mut Fenced, position: i32, outcome: Outcome) -> Result<()> {

@@ -10,11 +10,10 @@
 
 use axum::{
     extract::{FromRequest, Request},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::LOCATION},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::{CONTENT_TYPE, LOCATION}},
     response::{IntoResponse, Response},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
@@ -25,7 +24,10 @@ use super::{
 };
 use crate::{
     service::{self, Actor, Code, ServiceError},
-    store::idempotency::{self, StoredAnswer},
+    store::{
+        StoreError,
+        idempotency::{self, StoredAnswer},
+    },
 };
 
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -60,12 +62,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Post<T> {
 pub struct Answer {
     status: StatusCode,
     location: Option<String>,
-    body: Value,
+    /// JSON, with its fields in the order of the view: people read it.
+    body: Vec<u8>,
 }
 
 impl Answer {
     pub fn new(status: StatusCode, view: &impl Serialize) -> Result<Self, ServiceError> {
-        let body = serde_json::to_value(view).map_err(|why| crate::store::StoreError::corrupt("answer", why))?;
+        let body = serde_json::to_vec(view).map_err(|why| StoreError::corrupt("answer", why))?;
         Ok(Self { status, location: None, body })
     }
 
@@ -78,7 +81,7 @@ impl Answer {
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        let mut response = (self.status, axum::Json(self.body)).into_response();
+        let mut response = (self.status, [(CONTENT_TYPE, "application/json")], self.body).into_response();
         if let Some(value) = self.location.and_then(|location| HeaderValue::try_from(location).ok()) {
             response.headers_mut().insert(LOCATION, value);
         }
@@ -114,7 +117,7 @@ impl<T> Post<T> {
             request_hash: self.fingerprint,
             status: answer.status.as_u16(),
             location: answer.location.clone(),
-            body: answer.body.clone(),
+            body: serde_json::from_slice(&answer.body)?,
         };
         idempotency::put(&mut tx, actor.token, &self.route, key, &kept).await?;
         tx.commit().await?;
@@ -127,7 +130,7 @@ impl<T> Post<T> {
             return Err(Problem::new(Code::IdempotencyKeyReused, detail));
         }
         let status = StatusCode::from_u16(kept.status).unwrap_or(StatusCode::OK);
-        let mut response = Answer { status, location: kept.location, body: kept.body }.into_response();
+        let mut response = Answer { status, location: kept.location, body: serde_json::to_vec(&kept.body)? }.into_response();
         response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
         Ok(response)
     }

@@ -138,12 +138,15 @@ pub async fn open(connection: &mut PgConnection, new: &NewDeployment<'_>) -> Res
     Ok(())
 }
 
-/// Marks every deployment of the active release as rolled back from, unless `to` is that release.
+/// Marks every release that served after `to` last did as rolled back from: a further rollback goes on
+/// backwards, also when this one skipped some.
 pub async fn mark_rolled_back(connection: &mut PgConnection, environment: Uuid, to: Option<&Version>) -> Result<()> {
     sqlx::query(
         "UPDATE deployments SET rolled_back_at = coalesce(rolled_back_at, now())
          WHERE environment_id = $1 AND release IS NOT NULL AND release IS DISTINCT FROM $2
-           AND release = (SELECT release FROM deployments WHERE environment_id = $1 AND ended_at IS NULL)",
+           AND release IN (SELECT release FROM deployments WHERE environment_id = $1 AND id >
+                              (SELECT max(id) FROM deployments
+                               WHERE environment_id = $1 AND release IS NOT DISTINCT FROM $2))",
     )
     .bind(environment)
     .bind(to.map(Version::as_str))

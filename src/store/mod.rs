@@ -117,8 +117,15 @@ impl Store {
         &self.pool
     }
 
+    /// Begins a transaction. In a task of its own, which ends also when the caller is cancelled: sqlx 0.9
+    /// gives a connection whose `BEGIN` was cancelled half-way back to the pool with the transaction open.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
-        Ok(self.pool.begin().await?)
+        let pool = self.pool.clone();
+        match tokio::spawn(async move { pool.begin().await }).await {
+            Ok(begun) => Ok(begun?),
+            // The runtime is going down, and with it whoever asked.
+            Err(_) => Err(sqlx::Error::WorkerCrashed.into()),
+        }
     }
 
     /// A transaction that only reads, and reads one moment: what several queries say fits together.

@@ -6,9 +6,11 @@
 #![cfg(feature = "dev")]
 #![allow(clippy::disallowed_methods, reason = "tests look at the machine's clock")]
 
+mod binary;
 mod dev_command;
 mod double;
 mod layers;
+mod moto;
 mod private_postgres;
 mod promotion;
 mod proofs;

@@ -65,7 +65,7 @@ async fn a_paused_workers_late_write_is_put_right_and_its_result_is_not_stored()
     let rollback = app.roll_back().await;
     app.job_until(&rollback, |job| job["state"] == "waiting").await;
     assert_eq!(app.pointer().as_deref(), Some("1.0.0"));
-    let steps_before = app.job(&promotion).await["steps"].clone();
+    let before = without_times(app.job(&promotion).await);
 
     // The paused worker goes on within the time in which it may still sign: SSM has no fence.
     probe.go_on.notify_one();
@@ -76,7 +76,7 @@ async fn a_paused_workers_late_write_is_put_right_and_its_result_is_not_stored()
     assert!(job["warnings"].to_string().contains("late_write_landed"), "{job:#}");
     let ended = app.job(&promotion).await;
     assert_eq!(ended["state"], "aborted");
-    assert_eq!(ended["steps"], steps_before, "a worker without a lease changes no row");
+    assert_eq!(without_times(ended), before, "a worker without a lease changes no row");
 }
 
 #[tokio::test]
@@ -96,15 +96,34 @@ async fn a_worker_whose_lease_ran_out_loses_the_job_to_another() {
     app.promote_and_check(&id).await;
 }
 
+/// The same without its times: tests move them.
+fn without_times(mut value: Value) -> Value {
+    match &mut value {
+        Value::Object(fields) => {
+            fields.retain(|name, _| !name.ends_with("_at"));
+            for field in fields.values_mut() {
+                *field = without_times(field.take());
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                *item = without_times(item.take());
+            }
+        }
+        _ => {}
+    }
+    value
+}
+
 impl TestApp {
     /// The ended job stays as it is, and the environment goes on.
     async fn promote_and_check(&self, ended: &str) {
-        let before = self.job(ended).await;
+        let before = without_times(self.job(ended).await);
         self.register("1.1.0").await;
         let next = self.promote("1.1.0").await;
         self.finish_as(&next, "succeeded").await;
         assert_eq!(self.active().as_deref(), Some("1.1.0"));
-        assert_eq!(self.job(ended).await, before);
+        assert_eq!(without_times(self.job(ended).await), before);
     }
 }
 

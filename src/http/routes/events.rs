@@ -52,6 +52,16 @@ pub struct EventParams {
     cursor: Option<String>,
 }
 
+/// What a stream is resumed by.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code)]
+pub struct StreamHeaders {
+    /// Of a stream: the id of the last event that was received.
+    #[param(rename = "Last-Event-ID", minimum = 0)]
+    last_event_id: Option<i64>,
+}
+
 /// The query of a job's events.
 pub struct EventQuery {
     after: i64,
@@ -76,9 +86,7 @@ impl QueryParams for EventQuery {
 /// as `event`, and the event's JSON as `data`. `Last-Event-ID` resumes after that id. The stream ends when the
 /// job has ended and all was sent.
 #[utoipa::path(get, path = "/v1/jobs/{id}/events", operation_id = "list_job_events", tag = "jobs",
-    params(JobPath, EventParams,
-           ("Last-Event-ID" = Option<i64>, Header, description = "Of a stream: the last event that was received."),
-           ("Accept" = Option<String>, Header, description = "`text/event-stream` for a stream.")),
+    params(JobPath, EventParams, StreamHeaders),
     responses((status = 200, description = "A page of events, or the stream.", content(
         (Page<EventView> = "application/json"),
         (String = "text/event-stream", example =

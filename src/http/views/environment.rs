@@ -58,7 +58,6 @@ pub struct DriftView {
     #[schema(example = "ssm:default:us-east-1:/storefront/production/release")]
     pub pointer: String,
     /// What was seen there.
-    #[schema(value_type = Object)]
     pub seen: Value,
 }
 

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod database;
+pub mod process;
 pub mod time;
 
 use std::{sync::Arc, time::Duration};

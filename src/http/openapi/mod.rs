@@ -1,26 +1,25 @@
 //! The OpenAPI document: what the router says of itself, and what is the same for many operations.
 //!
 //! Every refusal an operation can answer with is here, so that the document can't forget one: those that
-//! follow from an operation's shape are added by [`shape`], the use-cases' own are in [`REFUSALS`].
+//! follow from an operation's shape are added by [`shape`], the use-cases' own are in [`REFUSALS`]. What the
+//! schemas need besides their derives is in [`schemas`].
+
+mod schemas;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
-use utoipa::{
-    PartialSchema,
-    openapi::{
-        Components, Content, Header, Info, License, ObjectBuilder, OpenApi, Ref, RefOr, Response, Schema, Type,
-        example::ExampleBuilder,
-        header::HeaderBuilder,
-        path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem},
-        schema::Object,
-        security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
-        tag::TagBuilder,
-    },
+use serde_json::json;
+use utoipa::openapi::{
+    Components, Content, Header, Info, License, ObjectBuilder, OpenApi, Ref, RefOr, Required, Response, Type,
+    example::{Example, ExampleBuilder},
+    header::HeaderBuilder,
+    path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem},
+    security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+    tag::TagBuilder,
 };
 
-use super::problem::{self, PROBLEM_JSON, ProblemBody};
-use crate::{domain::error::FieldError, service::Code};
+use super::problem::{self, PROBLEM_JSON};
+use crate::service::Code;
 
 /// What each operation can refuse besides what [`shape`] says. A new operation gets a line, even an empty one.
 const REFUSALS: &[(&str, &[Code])] = &[
@@ -90,13 +89,12 @@ pub fn openapi() -> OpenApi {
     let components = document.components.get_or_insert_with(Components::new);
     let http = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("Made by `greenlight token create`."));
     components.add_security_scheme(BEARER, SecurityScheme::Http(http.build()));
-    components.schemas.insert("Problem".to_owned(), problem_schema());
-    components.schemas.insert("FieldError".to_owned(), FieldError::schema());
-    open_composed(components);
-    require_what_is_always_there(components);
+    components.examples = Code::ALL.into_iter().map(example).collect();
+    components.headers = HEADERS.iter().map(|(name, text)| ((*name).to_owned(), header(text).into())).collect();
+    let may_be_empty = schemas::complete(components);
     document.security = Some(vec![SecurityRequirement::new::<_, [String; 0], _>(BEARER, [])]);
     for item in document.paths.paths.values_mut() {
-        complete(item);
+        complete(item, &may_be_empty);
     }
     document
 }
@@ -108,47 +106,59 @@ pub fn openapi_json() -> String {
     text
 }
 
-fn complete(item: &mut PathItem) {
+fn complete(item: &mut PathItem, may_be_empty: &BTreeSet<String>) {
     let PathItem { get, put, post, delete, .. } = item;
     if let Some(operation) = post {
         add_idempotency(operation);
     }
     for (operation, is_post) in [(get, false), (put, false), (post, true), (delete, false)] {
-        if let Some(operation) = operation {
-            add_refusals(operation, is_post);
-            for response in operation.responses.responses.values_mut() {
-                if let RefOr::T(response) = response {
-                    let text = "The request's id: the caller's own if it sent one.";
-                    response.headers.insert("x-request-id".to_owned(), header(text).into());
-                }
-            }
+        let Some(operation) = operation else { continue };
+        if let Some(RefOr::T(body)) = &mut operation.request_body {
+            body.required = Some(if schemas::is_one_of(body, may_be_empty) { Required::False } else { Required::True });
         }
+        add_refusals(operation, is_post);
+        add_header(operation, "x-request-id");
     }
 }
+
+/// The headers that many answers have.
+const HEADERS: [(&str, &str); 3] = [
+    ("x-request-id", "The request's id: the caller's own if it sent one."),
+    ("Idempotency-Replayed", "`true` when this answer was kept from an earlier request with the same key."),
+    ("WWW-Authenticate", "`Bearer`."),
+];
 
 fn header(description: &str) -> Header {
     let text = ObjectBuilder::new().schema_type(Type::String).build();
     HeaderBuilder::new().schema(Some(text)).description(Some(description)).build()
 }
 
+/// Adds one of [`HEADERS`] to every answer there is so far.
+fn add_header(operation: &mut Operation, name: &str) {
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response {
+            response.headers.insert(name.to_owned(), header_ref(name));
+        }
+    }
+}
+
+fn header_ref(name: &str) -> RefOr<Header> {
+    RefOr::Ref(Ref::new(format!("#/components/headers/{name}")))
+}
+
 fn add_idempotency(operation: &mut Operation) {
     let schema = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255));
-    let description = "Makes the request safe to repeat: the same request with the same key gets the first one's answer, for \
-                       24 hours. 1 to 255 visible ASCII characters, bare or in double quotes.";
+    let description = "Makes the request safe to repeat: the same request with the same key gets the first one's answer, \
+                       for 24 hours. 1 to 255 visible ASCII characters, bare or in double quotes.";
     let parameter: Parameter = ParameterBuilder::new()
         .name("Idempotency-Key")
         .parameter_in(ParameterIn::Header)
         .description(Some(description))
-        .schema(Some(schema.build()))
+        .schema(Some(schema.pattern(Some("^[\\x21-\\x7e]+$")).build()))
         .example(Some(json!("8e03978e-40d5-43e8-bc93-6894a57f9324")))
         .build();
     operation.parameters.get_or_insert_default().push(parameter.into());
-    for response in operation.responses.responses.values_mut() {
-        if let RefOr::T(response) = response {
-            let text = "`true` when this answer was kept from an earlier request with the same key.";
-            response.headers.insert("Idempotency-Replayed".to_owned(), header(text).into());
-        }
-    }
+    add_header(operation, "Idempotency-Replayed");
 }
 
 /// The codes that follow from what an operation takes.
@@ -185,82 +195,36 @@ fn add_refusals(operation: &mut Operation, is_post: bool) {
     }
 }
 
+fn example(code: Code) -> (String, RefOr<Example>) {
+    let example = ExampleBuilder::new().summary(code.title()).value(Some(problem::example(code)));
+    (code.as_str().to_owned(), RefOr::T(example.build()))
+}
+
+fn example_at(code: Code) -> String {
+    format!("#/components/examples/{}", code.as_str())
+}
+
 /// The response of a status, with the codes it can carry.
 fn refusal(codes: &[Code]) -> Response {
     let words: Vec<String> = codes.iter().map(|code| format!("`{}`: {}.", code.as_str(), code.title())).collect();
-    let example = |code: &Code| {
-        let example = ExampleBuilder::new().summary(code.title()).value(Some(problem::example(*code)));
-        (code.as_str(), RefOr::T(example.build()))
-    };
     let mut content = Content::new(Some(Ref::from_schema_name("Problem")));
-    content.examples = codes.iter().map(example).map(|(name, example)| (name.to_owned(), example)).collect();
+    let reference = |code: &Code| (code.as_str().to_owned(), RefOr::Ref(Ref::new(example_at(*code))));
+    content.examples = codes.iter().map(reference).collect();
     let mut response = Response::new(words.join(" "));
     response.content.insert(PROBLEM_JSON.to_owned(), content.into());
     if codes.contains(&Code::Unauthenticated) {
-        response.headers.insert("WWW-Authenticate".to_owned(), header("`Bearer`").into());
+        response.headers.insert("WWW-Authenticate".to_owned(), header_ref("WWW-Authenticate"));
     }
     response
 }
 
-fn problem_schema() -> RefOr<Schema> {
-    let mut schema = ProblemBody::schema();
-    if let RefOr::T(Schema::Object(object)) = &mut schema {
-        let codes: Vec<Value> = Code::ALL.into_iter().map(|code| code.as_str().into()).collect();
-        if let Some(RefOr::T(Schema::Object(code))) = object.properties.get_mut("code") {
-            code.enum_values = Some(codes);
-        }
-    }
-    schema
-}
-
-/// A schema that is part of another may not forbid the other's fields: what is told apart by a tag would
-/// match nothing. The service refuses unknown fields there all the same.
-fn open_composed(components: &mut Components) {
-    let mut parts = BTreeSet::new();
-    for schema in components.schemas.values() {
-        let alternatives = match schema {
-            RefOr::T(Schema::OneOf(one)) => one.items.as_slice(),
-            RefOr::T(all @ Schema::AllOf(_)) => &[RefOr::T(all.clone())],
-            _ => continue,
-        };
-        for alternative in alternatives {
-            if let RefOr::T(Schema::AllOf(all)) = alternative {
-                let refs = all.items.iter().filter_map(|item| match item {
-                    RefOr::Ref(reference) => reference.ref_location.rsplit('/').next().map(str::to_owned),
-                    RefOr::T(_) => None,
-                });
-                parts.extend(refs);
-            }
-        }
-    }
-    for name in parts {
-        if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(&name) {
-            object.additional_properties = None;
-        }
-    }
-}
-
-/// A view has all its fields, always. Views are the schemas that only answers use.
-fn require_what_is_always_there(components: &mut Components) {
-    const VIEWS: [&str; 13] = [
-        "App", "Deployment", "Drift", "Environment", "Event", "Job", "Plan", "PlanStep", "Pointer", "Readiness",
-        "ReadinessCheck", "Release", "Step",
-    ];
-    let is_view = |name: &str| VIEWS.contains(&name) || name.starts_with("Page");
-    for (_, schema) in components.schemas.iter_mut().filter(|(name, _)| is_view(name)) {
-        if let RefOr::T(Schema::Object(Object { required, properties, .. })) = schema {
-            *required = properties.keys().cloned().collect();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn operations(document: &OpenApi) -> Vec<&Operation> {
-        let of = |item: &'_ PathItem| [&item.get, &item.put, &item.post, &item.delete].map(Option::is_some);
-        assert!(document.paths.paths.values().all(|item| of(item).contains(&true)));
         document
             .paths
             .paths
