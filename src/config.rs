@@ -41,7 +41,7 @@ pub struct ServeOptions {
     pub role: ServeRole,
 
     /// Do not migrate the database at start.
-    #[arg(long, env = "GREENLIGHT_NO_MIGRATE")]
+    #[arg(long, env = "GREENLIGHT_NO_MIGRATE", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_migrate: bool,
 
     #[command(flatten)]
@@ -64,7 +64,7 @@ pub struct EngineOptions {
     pub lease_seconds: u64,
 
     /// The slow poll under the database's notifications.
-    #[arg(long, env = "GREENLIGHT_POLL_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
+    #[arg(long, env = "GREENLIGHT_POLL_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=20))]
     pub poll_seconds: u64,
 
     /// How long after its signing a write to SSM without an answer is watched for. AWS accepts a

@@ -103,7 +103,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         #[cfg(feature = "dev")]
         Command::Dev(options) => dev::run(options).await,
         Command::Migrate(options) => {
-            Store::migrate(&options.database_url).await.context("could not migrate the database")?;
+            Store::migrate(&options.database_url)
+                .await
+                .context("could not migrate the database")?;
             println!("The database is up to date.");
             Ok(())
         }
@@ -166,12 +168,16 @@ async fn healthcheck(listen: SocketAddr) -> anyhow::Result<()> {
     };
     let ask = async {
         let mut stream = TcpStream::connect((ip, listen.port())).await?;
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .await?;
         let mut answer = Vec::new();
         stream.take(4096).read_to_end(&mut answer).await?;
         std::io::Result::Ok(answer)
     };
-    let answer = tokio::time::timeout(Duration::from_secs(3), ask).await.context("no answer in time")??;
+    let answer = tokio::time::timeout(Duration::from_secs(3), ask)
+        .await
+        .context("no answer in time")??;
     if !answer.starts_with(b"HTTP/1.1 200") {
         bail!("it is not healthy");
     }

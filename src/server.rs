@@ -56,7 +56,9 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     if options.migrate {
-        Store::migrate(&options.database_url).await.context("could not migrate the database")?;
+        Store::migrate(&options.database_url)
+            .await
+            .context("could not migrate the database")?;
     }
     let store = Store::connect(&options.database_url, options.engine.database_connections)?;
     let hub = Hub::default();
@@ -71,7 +73,12 @@ pub async fn run(
             (Some(task), Some(pulse))
         }
     };
-    let state = ApiState { store, hub, pulse, shutdown: stop.clone() };
+    let state = ApiState {
+        store,
+        hub,
+        pulse,
+        shutdown: stop.clone(),
+    };
     let router = match options.role {
         ServeRole::Worker => http::health_router(state),
         ServeRole::Api | ServeRole::All => http::router(state),

@@ -31,9 +31,16 @@ pub struct LogOptions {
 /// When the filter can't be read.
 pub fn start(options: &LogOptions, default: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(options.log.as_deref().unwrap_or(default))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match options.log_format {
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).init(),
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .init(),
         LogFormat::Text => builder.init(),
     }
     Ok(())

@@ -34,7 +34,9 @@ pub struct CloudFront {
 
 impl CloudFront {
     pub fn new(config: &SdkConfig) -> Self {
-        Self { client: Client::new(config) }
+        Self {
+            client: Client::new(config),
+        }
     }
 
     /// Sees whether a distribution is there and may be looked at.
@@ -78,7 +80,10 @@ impl CloudFront {
             .await;
         match answer {
             Ok(output) => match output.invalidation {
-                Some(invalidation) => Ok(Invalidation { id: invalidation.id, status: invalidation.status }),
+                Some(invalidation) => Ok(Invalidation {
+                    id: invalidation.id,
+                    status: invalidation.status,
+                }),
                 None => Err(unreadable("CreateInvalidation", distribution)),
             },
             Err(error) => {
@@ -104,13 +109,25 @@ impl CloudFront {
             .await
             .map_err(|error| AwsError::new("cloudfront", "ListInvalidations", resource(distribution), &error))?;
         for summary in listed.invalidation_list.and_then(|list| list.items).unwrap_or_default() {
-            let answer = self.client.get_invalidation().distribution_id(distribution).id(&summary.id).send().await;
+            let answer = self
+                .client
+                .get_invalidation()
+                .distribution_id(distribution)
+                .id(&summary.id)
+                .send()
+                .await;
             let found = answer
                 .map_err(|error| AwsError::new("cloudfront", "GetInvalidation", resource(distribution), &error))?
                 .invalidation;
             let Some(found) = found else { continue };
-            if found.invalidation_batch.is_some_and(|batch| batch.caller_reference == reference) {
-                return Ok(Some(Invalidation { id: found.id, status: found.status }));
+            if found
+                .invalidation_batch
+                .is_some_and(|batch| batch.caller_reference == reference)
+            {
+                return Ok(Some(Invalidation {
+                    id: found.id,
+                    status: found.status,
+                }));
             }
         }
         Ok(None)
@@ -121,20 +138,41 @@ impl CloudFront {
     /// # Errors
     /// Whatever AWS says; needs `cloudfront:GetInvalidation`.
     pub async fn invalidation(&self, distribution: &str, id: &str) -> Result<Invalidation, AwsError> {
-        match self.client.get_invalidation().distribution_id(distribution).id(id).send().await {
+        match self
+            .client
+            .get_invalidation()
+            .distribution_id(distribution)
+            .id(id)
+            .send()
+            .await
+        {
             Ok(output) => match output.invalidation {
-                Some(invalidation) => Ok(Invalidation { id: invalidation.id, status: invalidation.status }),
+                Some(invalidation) => Ok(Invalidation {
+                    id: invalidation.id,
+                    status: invalidation.status,
+                }),
                 None => Err(unreadable("GetInvalidation", distribution)),
             },
-            Err(error) => Err(AwsError::new("cloudfront", "GetInvalidation", resource(distribution), &error)),
+            Err(error) => Err(AwsError::new(
+                "cloudfront",
+                "GetInvalidation",
+                resource(distribution),
+                &error,
+            )),
         }
     }
 }
 
 fn batch(reference: &str, paths: &[String]) -> Result<InvalidationBatch, BuildError> {
     let quantity = i32::try_from(paths.len()).unwrap_or(i32::MAX);
-    let paths = Paths::builder().quantity(quantity).set_items(Some(paths.to_vec())).build()?;
-    InvalidationBatch::builder().paths(paths).caller_reference(reference).build()
+    let paths = Paths::builder()
+        .quantity(quantity)
+        .set_items(Some(paths.to_vec()))
+        .build()?;
+    InvalidationBatch::builder()
+        .paths(paths)
+        .caller_reference(reference)
+        .build()
 }
 
 /// CloudFront knows this reference already.

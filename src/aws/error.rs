@@ -62,19 +62,36 @@ impl AwsError {
             SdkError::TimeoutError(_) => (Class::Ambiguous, None, "it did not answer in time".to_owned()),
             SdkError::ResponseError(inner) => {
                 let status = inner.raw().status().as_u16();
-                (class_of(None, status), None, format!("its answer (status {status}) could not be read"))
+                (
+                    class_of(None, status),
+                    None,
+                    format!("its answer (status {status}) could not be read"),
+                )
             }
-            other if caused_by::<TooLateToSign>(other) => {
-                (Class::NotSent, None, "the time for it had passed; it was not sent".to_owned())
-            }
+            other if caused_by::<TooLateToSign>(other) => (
+                Class::NotSent,
+                None,
+                "the time for it had passed; it was not sent".to_owned(),
+            ),
             other if caused_by::<aws_credential_types::provider::error::CredentialsError>(other) => (
                 Class::NotSent,
                 Some("CredentialsError".to_owned()),
                 format!("no credentials could be had for it: {}", shorten(&chain(other))),
             ),
-            _ => (Class::Ambiguous, None, "it could not be reached, or the connection broke".to_owned()),
+            _ => (
+                Class::Ambiguous,
+                None,
+                "it could not be reached, or the connection broke".to_owned(),
+            ),
         };
-        Self { service, operation, resource: resource.into(), class, code, message }
+        Self {
+            service,
+            operation,
+            resource: resource.into(),
+            class,
+            code,
+            message,
+        }
     }
 
     /// True when it surely had no effect: a write that is not this may still land.
@@ -120,7 +137,13 @@ impl AwsError {
 
 impl fmt::Display for AwsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { service, operation, resource, message, .. } = self;
+        let Self {
+            service,
+            operation,
+            resource,
+            message,
+            ..
+        } = self;
         write!(f, "{service}:{operation} on {resource} failed: {message}")?;
         if let Some(code) = &self.code {
             write!(f, " ({code})")?;
@@ -133,14 +156,31 @@ impl Error for AwsError {}
 
 fn class_of(code: Option<&str>, status: u16) -> Class {
     match code.unwrap_or("") {
-        "Throttling" | "ThrottlingException" | "ThrottledException" | "RequestThrottledException"
-        | "TooManyRequestsException" | "RequestLimitExceeded" | "SlowDown" | "TooManyUpdates"
+        "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "RequestThrottledException"
+        | "TooManyRequestsException"
+        | "RequestLimitExceeded"
+        | "SlowDown"
+        | "TooManyUpdates"
         | "TooManyInvalidationsInProgress" => Class::Throttled,
-        "ParameterNotFound" | "ParameterVersionNotFound" | "NoSuchDistribution" | "NoSuchInvalidation"
+        "ParameterNotFound"
+        | "ParameterVersionNotFound"
+        | "NoSuchDistribution"
+        | "NoSuchInvalidation"
         | "NoSuchResource" => Class::NotFound,
-        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "UnrecognizedClientException"
-        | "InvalidClientTokenId" | "InvalidSignatureException" | "SignatureDoesNotMatch" | "ExpiredToken"
-        | "ExpiredTokenException" | "MissingAuthenticationToken" | "OptInRequired" => Class::AccessDenied,
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "UnauthorizedOperation"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "MissingAuthenticationToken"
+        | "OptInRequired" => Class::AccessDenied,
         _ if !(300..500).contains(&status) => Class::Ambiguous,
         _ if status == 429 => Class::Throttled,
         _ => Class::Refused,

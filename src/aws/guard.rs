@@ -23,10 +23,16 @@ pub struct WriteGuard {
     wall_deadline: SystemTime,
 }
 
-#[expect(clippy::disallowed_methods, reason = "a signature carries this machine's time, so that is what is guarded")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a signature carries this machine's time, so that is what is guarded"
+)]
 impl WriteGuard {
     pub fn new(budget: Duration) -> Self {
-        Self { deadline: Instant::now() + budget, wall_deadline: SystemTime::now() + budget }
+        Self {
+            deadline: Instant::now() + budget,
+            wall_deadline: SystemTime::now() + budget,
+        }
     }
 
     /// False: too late to sign.
@@ -61,6 +67,10 @@ impl Intercept for SignInTime {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if self.0.may_sign() { Ok(()) } else { Err(TooLateToSign.into()) }
+        if self.0.may_sign() {
+            Ok(())
+        } else {
+            Err(TooLateToSign.into())
+        }
     }
 }

@@ -14,7 +14,9 @@ use std::{
     time::Duration,
 };
 
-use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig,
+};
 use aws_credential_types::provider::SharedCredentialsProvider;
 
 use crate::domain::environment::AwsAccount;
@@ -37,7 +39,8 @@ pub struct Aws {
 impl Aws {
     /// Settings from the SDK's own environment: `AWS_ENDPOINT_URL`, credentials, profiles.
     pub async fn from_environment() -> Self {
-        let loader = aws_config::defaults(BehaviorVersion::latest());
+        // Each client is given its own region: without one here the SDK would ask instance metadata at start.
+        let loader = aws_config::defaults(BehaviorVersion::latest()).region(Region::from_static(CLOUDFRONT_REGION));
         Self::with_config(&loader.load().await)
     }
 
@@ -53,7 +56,12 @@ impl Aws {
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
             .build();
-        Self { base, accounts: Arc::default(), ssm: Arc::default(), cloudfront: Arc::default() }
+        Self {
+            base,
+            accounts: Arc::default(),
+            ssm: Arc::default(),
+            cloudfront: Arc::default(),
+        }
     }
 
     /// SSM of an account in a region.

@@ -24,7 +24,10 @@ pub struct Ssm {
 
 impl Ssm {
     pub fn new(config: &SdkConfig, region: &str) -> Self {
-        Self { client: Client::new(config), region: region.to_owned() }
+        Self {
+            client: Client::new(config),
+            region: region.to_owned(),
+        }
     }
 
     fn resource(&self, name: &str) -> String {
@@ -36,7 +39,13 @@ impl Ssm {
     /// # Errors
     /// Whatever else AWS says; needs `ssm:GetParameter`.
     pub async fn get(&self, name: &str) -> Result<Option<Parameter>, AwsError> {
-        let answer = self.client.get_parameter().name(name).with_decryption(true).send().await;
+        let answer = self
+            .client
+            .get_parameter()
+            .name(name)
+            .with_decryption(true)
+            .send()
+            .await;
         match answer {
             Ok(output) => Ok(output.parameter.map(|parameter| Parameter {
                 version: parameter.version,
@@ -44,14 +53,21 @@ impl Ssm {
             })),
             Err(error) => {
                 let error = AwsError::new("ssm", "GetParameter", self.resource(name), &error);
-                if error.class == Class::NotFound { Ok(None) } else { Err(error) }
+                if error.class == Class::NotFound {
+                    Ok(None)
+                } else {
+                    Err(error)
+                }
             }
         }
     }
 
     /// The value a parameter had in one version, if AWS still knows it (100 versions are kept).
     pub async fn version(&self, name: &str, version: i64) -> Result<Option<String>, AwsError> {
-        Ok(self.get(&format!("{name}:{version}")).await?.map(|parameter| parameter.value))
+        Ok(self
+            .get(&format!("{name}:{version}"))
+            .await?
+            .map(|parameter| parameter.value))
     }
 
     /// Changes a parameter that exists. Returns the new version.
@@ -109,7 +125,11 @@ impl Ssm {
             Ok(_) => Ok(()),
             Err(error) => {
                 let error = AwsError::new("ssm", "DeleteParameter", self.resource(name), &error);
-                if error.class == Class::NotFound { Ok(()) } else { Err(error) }
+                if error.class == Class::NotFound {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
             }
         }
     }

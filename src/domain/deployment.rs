@@ -44,12 +44,18 @@ pub fn previous(history: &[Deployment]) -> Option<Target> {
 
 /// True when `release` has settled as active here.
 pub fn has_settled(history: &[Deployment], release: &Version) -> bool {
-    history.iter().any(|deployment| deployment.release.as_ref() == Some(release))
+    history
+        .iter()
+        .any(|deployment| deployment.release.as_ref() == Some(release))
 }
 
 /// What serves everyone, as far as is recorded. The outer `None`: nothing was ever recorded.
 pub fn active(history: &[Deployment]) -> Option<Option<&Version>> {
-    history.iter().rev().find(|deployment| deployment.open).map(|deployment| deployment.release.as_ref())
+    history
+        .iter()
+        .rev()
+        .find(|deployment| deployment.open)
+        .map(|deployment| deployment.release.as_ref())
 }
 
 #[cfg(test)]
@@ -75,12 +81,18 @@ mod tests {
 
     #[test]
     fn goes_to_the_release_before() {
-        assert_eq!(previous(&history(&[(None, false), (Some("1"), false), (Some("2"), false)])), version("1"));
+        assert_eq!(
+            previous(&history(&[(None, false), (Some("1"), false), (Some("2"), false)])),
+            version("1")
+        );
     }
 
     #[test]
     fn the_first_release_goes_back_to_what_was_taken_over() {
-        assert_eq!(previous(&history(&[(None, false), (Some("1"), false)])), Some(Target::TakenOver));
+        assert_eq!(
+            previous(&history(&[(None, false), (Some("1"), false)])),
+            Some(Target::TakenOver)
+        );
     }
 
     #[test]

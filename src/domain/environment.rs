@@ -250,7 +250,11 @@ impl ArtifactSource {
     /// Where `version` lies: what a release's `uri` must equal.
     pub fn uri(&self, version: &Version) -> String {
         let Self::S3(s3) = self;
-        format!("s3://{}/{}", s3.bucket, s3.prefix.replace("{release}", version.as_str()))
+        format!(
+            "s3://{}/{}",
+            s3.bucket,
+            s3.prefix.replace("{release}", version.as_str())
+        )
     }
 }
 
@@ -287,7 +291,10 @@ pub struct Retention {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { keep_releases: default_keep_releases(), cleanup_after_seconds: default_cleanup_after() }
+        Self {
+            keep_releases: default_keep_releases(),
+            cleanup_after_seconds: default_cleanup_after(),
+        }
     }
 }
 
@@ -333,7 +340,11 @@ impl Component {
     /// The regions its pointer lives in.
     pub fn targets(&self, account: &AwsAccount) -> Vec<String> {
         let Router::SsmPointer(pointer) = &self.router;
-        if pointer.regions.is_empty() { vec![account.region.clone()] } else { pointer.regions.clone() }
+        if pointer.regions.is_empty() {
+            vec![account.region.clone()]
+        } else {
+            pointer.regions.clone()
+        }
     }
 
     pub fn edge_ttl_seconds(&self) -> u32 {
@@ -369,7 +380,10 @@ impl Component {
 impl AwsAccount {
     /// The account's id as far as it is known: from the role, else `default`, the service's own.
     pub fn id(&self) -> &str {
-        self.role_arn.as_deref().and_then(|arn| arn.split(':').nth(4)).unwrap_or("default")
+        self.role_arn
+            .as_deref()
+            .and_then(|arn| arn.split(':').nth(4))
+            .unwrap_or("default")
     }
 }
 
@@ -380,12 +394,18 @@ impl EnvironmentDocument {
 
     /// Every pointer of every component.
     pub fn pointers(&self) -> Vec<PointerIdentity> {
-        self.components.iter().flat_map(|component| component.pointers(&self.aws)).collect()
+        self.components
+            .iter()
+            .flat_map(|component| component.pointers(&self.aws))
+            .collect()
     }
 
     /// By component, what must not change while a job is unfinished.
     pub fn identities(&self) -> BTreeMap<Name, BTreeSet<String>> {
-        self.components.iter().map(|c| (c.name.clone(), c.identity(&self.aws))).collect()
+        self.components
+            .iter()
+            .map(|c| (c.name.clone(), c.identity(&self.aws)))
+            .collect()
     }
 
     /// Everything that is wrong with it, with the field's path.
@@ -404,7 +424,11 @@ impl EnvironmentDocument {
                 wrong(format!("{field}.name"), "another component has this name");
             }
             check_component(component, &field, &mut wrong);
-            if component.pointers(&self.aws).into_iter().any(|pointer| !keys.insert(pointer.key)) {
+            if component
+                .pointers(&self.aws)
+                .into_iter()
+                .any(|pointer| !keys.insert(pointer.key))
+            {
                 wrong(
                     format!("{field}.router.parameter"),
                     "another component or region of this environment has this pointer: one pointer has one owner",
@@ -432,7 +456,10 @@ fn check_account(account: &AwsAccount, wrong: &mut impl FnMut(String, &str)) {
     if let Some(arn) = &account.role_arn
         && !is_role_arn(arn)
     {
-        wrong("aws.role_arn".into(), "a role's ARN such as arn:aws:iam::111122223333:role/greenlight");
+        wrong(
+            "aws.role_arn".into(),
+            "a role's ARN such as arn:aws:iam::111122223333:role/greenlight",
+        );
     }
     if let Some(id) = &account.external_id {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "_+=,.@:/-".contains(c);
@@ -440,7 +467,10 @@ fn check_account(account: &AwsAccount, wrong: &mut impl FnMut(String, &str)) {
             wrong("aws.external_id".into(), "goes with a role_arn");
         } else if !(2..=1224).contains(&id.len()) || !id.chars().all(allowed) {
             // STS API reference, "AssumeRole".
-            wrong("aws.external_id".into(), "2 to 1224 characters of letters, digits and _+=,.@:/-");
+            wrong(
+                "aws.external_id".into(),
+                "2 to 1224 characters of letters, digits and _+=,.@:/-",
+            );
         }
     }
 }
@@ -455,21 +485,30 @@ fn check_component(component: &Component, field: &str, wrong: &mut impl FnMut(St
     }
     for (name, given) in [("kvs_arn", &pointer.kvs_arn), ("kvs_key", &pointer.kvs_key)] {
         if given.is_some() {
-            wrong(format!("{field}.router.{name}"), "this version does not project to a KeyValueStore: leave it out");
+            wrong(
+                format!("{field}.router.{name}"),
+                "this version does not project to a KeyValueStore: leave it out",
+            );
         }
     }
     if pointer.pin_seconds > 86_400 {
         wrong(format!("{field}.router.pin_seconds"), "0 to 86400");
     }
     if pointer.regions.len() > REGIONS_MAX || !pointer.regions.iter().all(|region| is_region(region)) {
-        wrong(format!("{field}.router.regions"), "at most 20 AWS regions such as us-east-1");
+        wrong(
+            format!("{field}.router.regions"),
+            "at most 20 AWS regions such as us-east-1",
+        );
     }
     if let Some(edge) = &component.edge {
         if edge.mode != EdgeMode::None && component.cdn.is_none() {
             wrong(format!("{field}.edge.mode"), "without a cdn the edge's mode is none");
         }
         if edge.mode == EdgeMode::ViewerRewrite && pointer.format == PointerFormat::Plain {
-            wrong(format!("{field}.router.format"), "edge.mode viewer_rewrite reads the json format");
+            wrong(
+                format!("{field}.router.format"),
+                "edge.mode viewer_rewrite reads the json format",
+            );
         }
         if let Some(url) = &edge.public_url {
             let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
@@ -486,11 +525,17 @@ fn check_component(component: &Component, field: &str, wrong: &mut impl FnMut(St
         let bucket = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
         // Amazon S3 User Guide, "General purpose bucket naming rules".
         if !(3..=63).contains(&s3.bucket.len()) || !s3.bucket.chars().all(bucket) {
-            wrong(format!("{field}.artifact.bucket"), "3 to 63 characters of a-z, 0-9, '-' and '.'");
+            wrong(
+                format!("{field}.artifact.bucket"),
+                "3 to 63 characters of a-z, 0-9, '-' and '.'",
+            );
         }
         let good_end = s3.prefix == "{release}/" || s3.prefix.ends_with("/{release}/");
         if !good_end || s3.prefix.matches("{release}").count() != 1 || s3.prefix.starts_with('/') {
-            wrong(format!("{field}.artifact.prefix"), "ends in /{release}/, and does not begin with /");
+            wrong(
+                format!("{field}.artifact.prefix"),
+                "ends in /{release}/, and does not begin with /",
+            );
         }
         if s3.prefix.len() > 512 || s3.prefix.chars().any(char::is_control) {
             wrong(format!("{field}.artifact.prefix"), "at most 512 printable characters");
@@ -501,9 +546,14 @@ fn check_component(component: &Component, field: &str, wrong: &mut impl FnMut(St
 fn check_cdn(cdn: &Cdn, field: &str, wrong: &mut impl FnMut(String, &str)) {
     let id = &cdn.distribution_id;
     if !(1..=64).contains(&id.len()) || !id.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()) {
-        wrong(format!("{field}.distribution_id"), "a distribution's id such as E2EXAMPLE");
+        wrong(
+            format!("{field}.distribution_id"),
+            "a distribution's id such as E2EXAMPLE",
+        );
     }
-    let Some(Invalidate::Paths(settings)) = &cdn.invalidate else { return };
+    let Some(Invalidate::Paths(settings)) = &cdn.invalidate else {
+        return;
+    };
     let wildcards = settings.paths.iter().filter(|path| path.ends_with('*')).count();
     if settings.paths.is_empty() || settings.paths.len() > INVALIDATION_PATHS_MAX {
         wrong(format!("{field}.invalidate.paths"), "1 to 3000 paths");
@@ -610,7 +660,10 @@ mod tests {
     fn a_distribution_is_invalidated_unless_the_release_is_in_the_cache_key() {
         let mut document = web("/p");
         document["cdn"] = json!({"distribution_id": "E2EXAMPLE"});
-        let (id, paths) = one(document.clone()).components[0].invalidation().map(|(i, p)| (i.to_owned(), p)).unwrap();
+        let (id, paths) = one(document.clone()).components[0]
+            .invalidation()
+            .map(|(i, p)| (i.to_owned(), p))
+            .unwrap();
         assert_eq!((id.as_str(), paths), ("E2EXAMPLE", InvalidatePaths::default()));
         document["edge"] = json!({"mode": "viewer_rewrite"});
         assert_eq!(one(document).components[0].invalidation(), None);
@@ -625,7 +678,9 @@ mod tests {
                 {"kind": "ssm_pointer", "parameter": "/p", "surprise": 1}}]}),
             json!({"aws": {"region": "us-east-1"}, "components": [], "strategy": {"kind": "all_at_once", "surprise": 1}}),
         ] {
-            let error = serde_json::from_value::<EnvironmentDocument>(bad).unwrap_err().to_string();
+            let error = serde_json::from_value::<EnvironmentDocument>(bad)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("surprise"), "{error}");
         }
     }
@@ -641,17 +696,44 @@ mod tests {
     #[test]
     fn bad_values_are_named() {
         let bad = [
-            (json!({"router": {"kind": "ssm_pointer", "parameter": "a/b"}}), "router.parameter"),
-            (json!({"router": {"kind": "ssm_pointer", "parameter": "/aws/x"}}), "router.parameter"),
-            (json!({"router": {"kind": "ssm_pointer", "parameter": "/"}}), "router.parameter"),
-            (json!({"router": {"kind": "ssm_pointer", "parameter": "/p", "edge_ttl_seconds": 3601}}), "router.edge_ttl_seconds"),
-            (json!({"router": {"kind": "ssm_pointer", "parameter": "/p", "regions": ["mars"]}}), "router.regions"),
+            (
+                json!({"router": {"kind": "ssm_pointer", "parameter": "a/b"}}),
+                "router.parameter",
+            ),
+            (
+                json!({"router": {"kind": "ssm_pointer", "parameter": "/aws/x"}}),
+                "router.parameter",
+            ),
+            (
+                json!({"router": {"kind": "ssm_pointer", "parameter": "/"}}),
+                "router.parameter",
+            ),
+            (
+                json!({"router": {"kind": "ssm_pointer", "parameter": "/p", "edge_ttl_seconds": 3601}}),
+                "router.edge_ttl_seconds",
+            ),
+            (
+                json!({"router": {"kind": "ssm_pointer", "parameter": "/p", "regions": ["mars"]}}),
+                "router.regions",
+            ),
             (json!({"cdn": {"distribution_id": "e2"}}), "cdn.distribution_id"),
-            (json!({"cdn": {"distribution_id": "E2", "invalidate": {"mode": "paths", "paths": ["x"]}}}), "cdn.invalidate.paths"),
-            (json!({"cdn": {"distribution_id": "E2", "invalidate": {"mode": "paths", "paths": []}}}), "cdn.invalidate.paths"),
-            (json!({"cdn": {"distribution_id": "E2", "invalidate": {"mode": "paths", "paths": ["/*a"]}}}), "cdn.invalidate.paths"),
+            (
+                json!({"cdn": {"distribution_id": "E2", "invalidate": {"mode": "paths", "paths": ["x"]}}}),
+                "cdn.invalidate.paths",
+            ),
+            (
+                json!({"cdn": {"distribution_id": "E2", "invalidate": {"mode": "paths", "paths": []}}}),
+                "cdn.invalidate.paths",
+            ),
+            (
+                json!({"cdn": {"distribution_id": "E2", "invalidate": {"mode": "paths", "paths": ["/*a"]}}}),
+                "cdn.invalidate.paths",
+            ),
             (json!({"edge": {"mode": "origin"}}), "edge.mode"),
-            (json!({"artifact": {"kind": "s3", "bucket": "storefront-web", "prefix": "releases/"}}), "artifact.prefix"),
+            (
+                json!({"artifact": {"kind": "s3", "bucket": "storefront-web", "prefix": "releases/"}}),
+                "artifact.prefix",
+            ),
         ];
         for (change, field) in bad {
             let mut component = web("/p");

@@ -226,7 +226,10 @@ impl FromStr for JobState {
     type Err = UnknownWord;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| UnknownWord(text.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| UnknownWord(text.to_owned()))
     }
 }
 
@@ -234,7 +237,10 @@ impl FromStr for StepState {
     type Err = UnknownWord;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| UnknownWord(text.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| UnknownWord(text.to_owned()))
     }
 }
 
@@ -242,7 +248,10 @@ impl FromStr for JobKind {
     type Err = UnknownWord;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| UnknownWord(text.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| UnknownWord(text.to_owned()))
     }
 }
 
@@ -398,7 +407,10 @@ mod tests {
         ];
         assert_eq!(table.map(|row| row.0), JobState::ALL);
         for (state, row) in table {
-            let actual: String = EVENTS.map(|event| state.transition(event).map_or('.', letter)).iter().collect();
+            let actual: String = EVENTS
+                .map(|event| state.transition(event).map_or('.', letter))
+                .iter()
+                .collect();
             assert_eq!(actual, row, "{state}");
         }
     }

@@ -37,15 +37,12 @@ impl Name {
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         let mut chars = text.chars();
-        let good = chars.next().is_some_and(lower)
-            && chars.all(|c| lower(c) || c == '-')
-            && text.len() <= NAME_MAX;
+        let good = chars.next().is_some_and(lower) && chars.all(|c| lower(c) || c == '-') && text.len() <= NAME_MAX;
         if good {
             Ok(Self(text.to_owned()))
         } else {
             Err(InvalidName(
-                "a name is 1 to 63 characters of a-z, 0-9 and '-', and begins with a letter or digit"
-                    .to_owned(),
+                "a name is 1 to 63 characters of a-z, 0-9 and '-', and begins with a letter or digit".to_owned(),
             ))
         }
     }

@@ -62,7 +62,13 @@ pub enum StepParams {
     /// Waits until every edge has let go of the pointer it held.
     EdgeTtl { flip: i32, seconds: u32 },
     /// Sends an invalidation and waits for it.
-    Invalidate { flip: i32, distribution_id: String, paths: Vec<String>, timeout_seconds: u32, on_timeout: OnTimeout },
+    Invalidate {
+        flip: i32,
+        distribution_id: String,
+        paths: Vec<String>,
+        timeout_seconds: u32,
+        on_timeout: OnTimeout,
+    },
     /// Watches for late writes, looks once more, records the new state.
     Settle { flips: Vec<i32>, record: Record },
 }
@@ -127,19 +133,27 @@ impl StepParams {
     /// One line for a person: what the step will do.
     pub fn describe(&self) -> String {
         match self {
-            Self::Preflight { on_drift: OnDrift::Reject } => {
-                "look whether the pointer says what it should and the distribution is there".into()
-            }
-            Self::Preflight { on_drift: OnDrift::Overwrite } => {
-                "look whether pointer and distribution are there; a changed pointer will be written over".into()
-            }
-            Self::Flip(Flip { want: Want::Shift(shift), .. }) => {
+            Self::Preflight {
+                on_drift: OnDrift::Reject,
+            } => "look whether the pointer says what it should and the distribution is there".into(),
+            Self::Preflight {
+                on_drift: OnDrift::Overwrite,
+            } => "look whether pointer and distribution are there; a changed pointer will be written over".into(),
+            Self::Flip(Flip {
+                want: Want::Shift(shift),
+                ..
+            }) => {
                 format!("make the pointer name {} in every region, and verify", shift.active)
             }
             Self::Flip(_) => "put the pointer back in every region, and verify".into(),
             Self::EdgeTtl { seconds, .. } => format!("wait {seconds} s until every edge has let go of the old pointer"),
-            Self::Invalidate { distribution_id, paths, .. } => {
-                format!("invalidate {} path(s) on {distribution_id} and wait until it is completed", paths.len())
+            Self::Invalidate {
+                distribution_id, paths, ..
+            } => {
+                format!(
+                    "invalidate {} path(s) on {distribution_id} and wait until it is completed",
+                    paths.len()
+                )
             }
             Self::Settle { .. } => "look once more, and record the new state".into(),
         }
@@ -165,7 +179,13 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(environment: &'a EnvironmentDocument, direction: Direction, on_failure: OnFailure, first: i32) -> Self {
-        Self { environment, direction, on_failure, next: first, steps: Vec::new() }
+        Self {
+            environment,
+            direction,
+            on_failure,
+            next: first,
+            steps: Vec::new(),
+        }
     }
 
     fn push(&mut self, stage: &str, component: Option<&Name>, params: StepParams, after: Vec<i32>) -> i32 {
@@ -189,12 +209,23 @@ impl<'a> Builder<'a> {
             Direction::Forward => format!("traffic:{component}"),
             Direction::Undo => format!("undo:{component}"),
         };
-        let spec = self.environment.component(component).expect("the plan is made from the environment's own components");
+        let spec = self
+            .environment
+            .component(component)
+            .expect("the plan is made from the environment's own components");
         let position = self.push(&stage, Some(component), StepParams::Flip(flip), after);
         let mut last = position;
         let seconds = spec.edge_ttl_seconds();
         if seconds > 0 {
-            last = self.push(&stage, Some(component), StepParams::EdgeTtl { flip: position, seconds }, vec![last]);
+            last = self.push(
+                &stage,
+                Some(component),
+                StepParams::EdgeTtl {
+                    flip: position,
+                    seconds,
+                },
+                vec![last],
+            );
         }
         if let Some((distribution, settings)) = spec.invalidation() {
             let params = StepParams::Invalidate {
@@ -226,7 +257,14 @@ pub fn promotion(
     let mut after: Vec<i32> = environment
         .components
         .iter()
-        .map(|component| plan.push("preflight", Some(&component.name), StepParams::Preflight { on_drift }, vec![]))
+        .map(|component| {
+            plan.push(
+                "preflight",
+                Some(&component.name),
+                StepParams::Preflight { on_drift },
+                vec![],
+            )
+        })
         .collect();
     let on_foreign = match on_drift {
         OnDrift::Reject => OnForeign::Refuse,
@@ -234,13 +272,28 @@ pub fn promotion(
     };
     let mut flips = Vec::new();
     for component in &environment.components {
-        let shift = Shift { active: release.clone(), previous: previous.cloned(), candidate: None, weight: 0 };
-        let flip = Flip { want: Want::Shift(shift), on_foreign, raise_epoch: false };
+        let shift = Shift {
+            active: release.clone(),
+            previous: previous.cloned(),
+            candidate: None,
+            weight: 0,
+        };
+        let flip = Flip {
+            want: Want::Shift(shift),
+            on_foreign,
+            raise_epoch: false,
+        };
         let (position, last) = plan.chain(&component.name, flip, None, after);
         flips.push(position);
         after = vec![last];
     }
-    plan.settle(flips, Record::Promoted { release: release.clone() }, after)
+    plan.settle(
+        flips,
+        Record::Promoted {
+            release: release.clone(),
+        },
+        after,
+    )
 }
 
 /// The plan of a rollback to `release`, leaving `left`; or to the values of deployment 0 in `restore`.
@@ -266,12 +319,22 @@ pub fn rollback(
                 None => continue,
             },
         };
-        let flip = Flip { want, on_foreign: OnForeign::Overwrite, raise_epoch: true };
+        let flip = Flip {
+            want,
+            on_foreign: OnForeign::Overwrite,
+            raise_epoch: true,
+        };
         let (position, last) = plan.chain(&component.name, flip, Some(OnTimeout::Continue), vec![]);
         flips.push(position);
         ends.push(last);
     }
-    plan.settle(flips, Record::RolledBack { release: release.cloned() }, ends)
+    plan.settle(
+        flips,
+        Record::RolledBack {
+            release: release.cloned(),
+        },
+        ends,
+    )
 }
 
 /// What the flips among `steps` have touched and not taken back, with what each pointer said before;
@@ -310,9 +373,19 @@ pub fn undo(
     let mut plan = Builder::new(environment, Direction::Undo, OnFailure::GoOn, first);
     let (mut flips, mut after) = (Vec::new(), Vec::new());
     for component in environment.components.iter().rev() {
-        let Some(values) = found.remove(&component.name) else { continue };
-        let want = if taken.contains(&component.name) { Want::Restore(values) } else { Want::Exactly(values) };
-        let flip = Flip { want, on_foreign: OnForeign::Leave, raise_epoch: true };
+        let Some(values) = found.remove(&component.name) else {
+            continue;
+        };
+        let want = if taken.contains(&component.name) {
+            Want::Restore(values)
+        } else {
+            Want::Exactly(values)
+        };
+        let flip = Flip {
+            want,
+            on_foreign: OnForeign::Leave,
+            raise_epoch: true,
+        };
         let (position, last) = plan.chain(&component.name, flip, Some(OnTimeout::Continue), after);
         flips.push(position);
         after = vec![last];
@@ -327,12 +400,18 @@ pub fn put_right(
     settle: &Step,
     wrong: &BTreeMap<Name, Values>,
 ) -> Vec<PlannedStep> {
-    let StepParams::Settle { flips, record } = &settle.params else { return Vec::new() };
+    let StepParams::Settle { flips, record } = &settle.params else {
+        return Vec::new();
+    };
     let first = steps.iter().map(|step| step.position).max().unwrap_or(0) + 1;
     let mut plan = Builder::new(environment, settle.direction, settle.on_failure, first);
     let (mut again, mut ends) = (flips.clone(), vec![settle.position]);
     for (component, values) in wrong {
-        let flip = Flip { want: Want::Exactly(values.clone()), on_foreign: OnForeign::Overwrite, raise_epoch: false };
+        let flip = Flip {
+            want: Want::Exactly(values.clone()),
+            on_foreign: OnForeign::Overwrite,
+            raise_epoch: false,
+        };
         let (position, last) = plan.chain(component, flip, Some(OnTimeout::Continue), vec![settle.position]);
         again.push(position);
         ends.push(last);
@@ -342,13 +421,21 @@ pub fn put_right(
 
 /// The last round that has forward steps: a retry of an undo has none.
 pub fn forward_round(steps: &[Step]) -> i32 {
-    steps.iter().filter(|s| s.direction == Direction::Forward).map(|s| s.round).max().unwrap_or(1)
+    steps
+        .iter()
+        .filter(|s| s.direction == Direction::Forward)
+        .map(|s| s.round)
+        .max()
+        .unwrap_or(1)
 }
 
 /// Fresh copies of what of the last round did not end well, and of all that comes after it.
 /// `all`: of every step, whatever became of it.
 pub fn retry(steps: &[Step], round: i32, direction: Direction, all: bool) -> Vec<PlannedStep> {
-    let current: Vec<&Step> = steps.iter().filter(|s| s.round == round && s.direction == direction).collect();
+    let current: Vec<&Step> = steps
+        .iter()
+        .filter(|s| s.round == round && s.direction == direction)
+        .collect();
     let mut again: BTreeSet<i32> = BTreeSet::new();
     for step in &current {
         let ended_well = matches!(step.state, StepState::Succeeded | StepState::Skipped);

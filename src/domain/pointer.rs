@@ -80,11 +80,17 @@ pub fn with_epoch(value: &str, epoch: i64) -> String {
 /// The epoch to write: the greatest known, one more when pinned visitors are to be freed.
 pub fn next_epoch(known: impl IntoIterator<Item = i64>, raise: bool) -> i64 {
     let greatest = known.into_iter().max().unwrap_or(0).max(0);
-    if raise { greatest.saturating_add(1) } else { greatest.max(1) }
+    if raise {
+        greatest.saturating_add(1)
+    } else {
+        greatest.max(1)
+    }
 }
 
 fn parse(value: &str) -> Option<PointerDocument> {
-    serde_json::from_str::<PointerDocument>(value).ok().filter(|document| document.v == 1)
+    serde_json::from_str::<PointerDocument>(value)
+        .ok()
+        .filter(|document| document.v == 1)
 }
 
 fn to_line(document: &PointerDocument) -> String {

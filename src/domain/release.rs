@@ -54,17 +54,27 @@ impl NewRelease {
     pub fn problems(&self) -> Vec<FieldError> {
         let mut problems = Vec::new();
         if self.artifacts.is_empty() {
-            problems.push(FieldError::new("artifacts", "a release has an artifact for at least one component"));
+            problems.push(FieldError::new(
+                "artifacts",
+                "a release has an artifact for at least one component",
+            ));
         }
         if self.artifacts.len() > super::environment::COMPONENTS_MAX {
             problems.push(FieldError::new("artifacts", "at most 20 components"));
         }
-        if self.commit.as_ref().is_some_and(|commit| commit.chars().count() > COMMIT_MAX) {
+        if self
+            .commit
+            .as_ref()
+            .is_some_and(|commit| commit.chars().count() > COMMIT_MAX)
+        {
             problems.push(FieldError::new("commit", "at most 200 characters"));
         }
         for (component, artifact) in &self.artifacts {
             if json_bytes(artifact) > ARTIFACT_MAX_BYTES {
-                problems.push(FieldError::new(format!("artifacts.{component}"), "at most 4096 bytes of JSON"));
+                problems.push(FieldError::new(
+                    format!("artifacts.{component}"),
+                    "at most 4096 bytes of JSON",
+                ));
             }
         }
         if json_bytes(&self.metadata) > METADATA_MAX_BYTES {
@@ -96,7 +106,10 @@ pub fn artifact_problems(
         {
             problems.push(FieldError::new(
                 format!("{field}.uri"),
-                format!("is {uri:?}, but component {} takes its releases from {expected:?}", component.name),
+                format!(
+                    "is {uri:?}, but component {} takes its releases from {expected:?}",
+                    component.name
+                ),
             ));
         }
     }

@@ -23,13 +23,33 @@ pub enum Next {
 }
 
 /// Decides. `in_flight`: positions whose steps are being run by this worker right now.
-pub fn next(kind: JobKind, state: JobState, round: i32, abort_requested: bool, steps: &[Step], in_flight: &[i32]) -> Next {
-    let direction = if state == JobState::Unwinding { Direction::Undo } else { Direction::Forward };
-    let current: Vec<&Step> = steps.iter().filter(|s| s.round == round && s.direction == direction).collect();
+pub fn next(
+    kind: JobKind,
+    state: JobState,
+    round: i32,
+    abort_requested: bool,
+    steps: &[Step],
+    in_flight: &[i32],
+) -> Next {
+    let direction = if state == JobState::Unwinding {
+        Direction::Undo
+    } else {
+        Direction::Forward
+    };
+    let current: Vec<&Step> = steps
+        .iter()
+        .filter(|s| s.round == round && s.direction == direction)
+        .collect();
     let aborting = abort_requested && kind == JobKind::Promotion && direction == Direction::Forward;
-    let failed = current.iter().any(|s| s.state == StepState::Failed && s.on_failure == OnFailure::Unwind);
+    let failed = current
+        .iter()
+        .any(|s| s.state == StepState::Failed && s.on_failure == OnFailure::Unwind);
     if failed || aborting {
-        return if in_flight.is_empty() { Next::Unwind { aborting: !failed } } else { Next::InFlight };
+        return if in_flight.is_empty() {
+            Next::Unwind { aborting: !failed }
+        } else {
+            Next::InFlight
+        };
     }
     let ended = |position: &i32| steps.iter().any(|s| s.position == *position && s.state.is_end());
     let ready: Vec<i32> = current

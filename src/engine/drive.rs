@@ -53,10 +53,17 @@ enum Turn {
 ///
 /// # Errors
 /// The database's: the job stays as it is, and is claimed again when its lease has run out.
-pub async fn drive(engine: &Engine, claimed: Claimed, stop: &CancellationToken, lost: &CancellationToken) -> Result<()> {
+pub async fn drive(
+    engine: &Engine,
+    claimed: Claimed,
+    stop: &CancellationToken,
+    lost: &CancellationToken,
+) -> Result<()> {
     let lease = claimed.lease;
     let mut connection = engine.store.pool().acquire().await?;
-    let Some(job) = jobs::get(&mut connection, lease.job).await? else { return Ok(()) };
+    let Some(job) = jobs::get(&mut connection, lease.job).await? else {
+        return Ok(());
+    };
     if job.state == JobState::Queued {
         drop(connection);
         return engine.activator.activate(&job, lease).await;
@@ -64,7 +71,14 @@ pub async fn drive(engine: &Engine, claimed: Claimed, stop: &CancellationToken, 
     let steps = steps::list(&mut connection, lease.job).await?;
     drop(connection);
     let shifted = job.traffic_shifted_at.is_some();
-    let drive = Drive { engine, lease, job, steps, in_flight: Vec::new(), shifted };
+    let drive = Drive {
+        engine,
+        lease,
+        job,
+        steps,
+        in_flight: Vec::new(),
+        shifted,
+    };
     drive.run(claimed.taken_over, stop, lost).await
 }
 
@@ -82,7 +96,10 @@ impl Drive<'_> {
             };
             self.job.abort_requested = fenced.abort_requested;
             if std::mem::take(&mut first) && taken_over {
-                fenced.event("job.taken_over", json!({"message": "the worker before did not come back"}));
+                fenced.event(
+                    "job.taken_over",
+                    json!({"message": "the worker before did not come back"}),
+                );
             }
             for (position, result) in results.drain(..) {
                 self.in_flight.retain(|p| *p != position);
@@ -90,8 +107,14 @@ impl Drive<'_> {
                     Ok(outcome) => self.apply(&mut fenced, position, outcome).await?,
                     Err(StepError::LeaseLost) => return Ok(()),
                     Err(StepError::Store(error)) => return Err(error),
-                    Err(StepError::Failed { error, retry, output, warnings }) => {
-                        self.apply_failure(&mut fenced, position, error, retry, output, &warnings).await?;
+                    Err(StepError::Failed {
+                        error,
+                        retry,
+                        output,
+                        warnings,
+                    }) => {
+                        self.apply_failure(&mut fenced, position, error, retry, output, &warnings)
+                            .await?;
                     }
                 }
             }
@@ -100,7 +123,11 @@ impl Drive<'_> {
                 fenced.commit("hand_over").await?;
                 return leases::hand_over(&self.engine.store, self.lease).await;
             }
-            let turn = if stopping { Turn::Go(Vec::new()) } else { self.turn(&mut fenced).await? };
+            let turn = if stopping {
+                Turn::Go(Vec::new())
+            } else {
+                self.turn(&mut fenced).await?
+            };
             match turn {
                 Turn::Leave => return fenced.commit("leave").await,
                 Turn::Go(positions) => {
@@ -131,8 +158,14 @@ impl Drive<'_> {
     async fn turn(&mut self, fenced: &mut Fenced) -> Result<Turn> {
         loop {
             let job = &self.job;
-            let next =
-                schedule::next(job.kind, job.state, job.round, job.abort_requested, &self.steps, &self.in_flight);
+            let next = schedule::next(
+                job.kind,
+                job.state,
+                job.round,
+                job.abort_requested,
+                &self.steps,
+                &self.in_flight,
+            );
             match next {
                 Next::InFlight => return Ok(Turn::Go(Vec::new())),
                 Next::Run(positions) => {
@@ -164,7 +197,13 @@ impl Drive<'_> {
                     let error = self.stuck_error();
                     tracing::error!(job.id = %self.job.id, error = %error.message, "a job is stuck: somebody should act");
                     let state = self.to(JobEvent::GetStuck)?;
-                    fenced.end_job(&End { state, error: Some(&error), settled: false }).await?;
+                    fenced
+                        .end_job(&End {
+                            state,
+                            error: Some(&error),
+                            settled: false,
+                        })
+                        .await?;
                     return Ok(Turn::Leave);
                 }
             }
@@ -172,7 +211,10 @@ impl Drive<'_> {
     }
 
     fn to(&self, event: JobEvent) -> Result<JobState> {
-        self.job.state.transition(event).map_err(|why| StoreError::corrupt("job", why))
+        self.job
+            .state
+            .transition(event)
+            .map_err(|why| StoreError::corrupt("job", why))
     }
 
     fn step_mut(&mut self, position: i32) -> &mut Step {
@@ -205,7 +247,10 @@ impl Drive<'_> {
 
     /// True unless a step of this round has failed: then it is not everybody who has been moved.
     fn traffic_is_shifted(&self) -> bool {
-        !self.steps.iter().any(|step| step.round == self.job.round && step.state == StepState::Failed)
+        !self
+            .steps
+            .iter()
+            .any(|step| step.round == self.job.round && step.state == StepState::Failed)
     }
 
     fn start(&self, position: i32, running: &mut JoinSet<StepResult>) {
@@ -243,7 +288,9 @@ impl Drive<'_> {
                 let step = self.step_mut(position);
                 step.state = StepState::Skipped;
                 let attempts = step.attempts;
-                fenced.end_step(position, StepState::Skipped, attempts, &output, None).await?;
+                fenced
+                    .end_step(position, StepState::Skipped, attempts, &output, None)
+                    .await?;
                 fenced.event("step.skipped", json!({"position": position, "output": output}));
                 Ok(())
             }
@@ -269,7 +316,9 @@ impl Drive<'_> {
         step.attempts += 1;
         step.output = done.output.clone();
         let attempts = step.attempts;
-        fenced.end_step(position, StepState::Succeeded, attempts, &done.output, None).await?;
+        fenced
+            .end_step(position, StepState::Succeeded, attempts, &done.output, None)
+            .await?;
         for effect in done.effects {
             effect(fenced.connection()).await?;
         }
@@ -307,16 +356,26 @@ impl Drive<'_> {
             step.state = StepState::Waiting;
             step.due = false;
             step.waiting_for = Some(reason.clone());
-            fenced.wait_step(position, secs, &reason, attempts, Some(&error)).await?;
-            fenced.event("step.retrying", json!({"position": position, "attempt": attempts, "error": error}));
+            fenced
+                .wait_step(position, secs, &reason, attempts, Some(&error))
+                .await?;
+            fenced.event(
+                "step.retrying",
+                json!({"position": position, "attempt": attempts, "error": error}),
+            );
             tracing::warn!(job.id = %self.job.id, step.position = position, attempt = attempts, error = %error.message,
                 "a step failed and will be tried again");
         } else {
             step.state = StepState::Failed;
             step.output = output.clone();
-            fenced.end_step(position, StepState::Failed, attempts, &output, Some(&error)).await?;
+            fenced
+                .end_step(position, StepState::Failed, attempts, &output, Some(&error))
+                .await?;
             fenced.warn(warnings).await?;
-            fenced.event("step.failed", json!({"position": position, "attempt": attempts, "error": error}));
+            fenced.event(
+                "step.failed",
+                json!({"position": position, "attempt": attempts, "error": error}),
+            );
             tracing::warn!(job.id = %self.job.id, step.position = position, attempt = attempts, error = %error.message,
                 "a step failed");
         }
@@ -340,10 +399,20 @@ impl Drive<'_> {
         let taken: BTreeSet<Name> = known.iter().filter(|p| p.taken).map(|p| p.component.clone()).collect();
         let plan = plan::undo(&environment, &self.steps, &self.job.inherited.found, &taken);
         if plan.is_empty() {
-            let event = if aborting { JobEvent::AbortClean } else { JobEvent::FailClean };
+            let event = if aborting {
+                JobEvent::AbortClean
+            } else {
+                JobEvent::FailClean
+            };
             // An abort may meet a waiting job; a failure is always found by a running one.
             let state = self.to(event)?;
-            fenced.end_job(&End { state, error: Some(&error), settled: false }).await?;
+            fenced
+                .end_job(&End {
+                    state,
+                    error: Some(&error),
+                    settled: false,
+                })
+                .await?;
             return Ok(false);
         }
         let state = self.to(JobEvent::Unwind)?;
@@ -359,18 +428,37 @@ impl Drive<'_> {
     async fn complete(&mut self, fenced: &mut Fenced) -> Result<()> {
         if self.job.state != JobState::Unwinding {
             let state = self.to(JobEvent::Complete)?;
-            return fenced.end_job(&End { state, error: None, settled: true }).await;
+            return fenced
+                .end_job(&End {
+                    state,
+                    error: None,
+                    settled: true,
+                })
+                .await;
         }
         let aborted = self.job.error.as_ref().is_some_and(|error| error.code == "aborted");
-        let state = self.to(if aborted { JobEvent::UndoneAbort } else { JobEvent::UndoneFailure })?;
+        let state = self.to(if aborted {
+            JobEvent::UndoneAbort
+        } else {
+            JobEvent::UndoneFailure
+        })?;
         fenced.mark_undone().await?;
         let error = self.job.error.clone();
-        fenced.end_job(&End { state, error: error.as_ref(), settled: false }).await
+        fenced
+            .end_job(&End {
+                state,
+                error: error.as_ref(),
+                settled: false,
+            })
+            .await
     }
 
     fn failures(&self) -> impl Iterator<Item = &JobError> {
-        let direction =
-            if self.job.state == JobState::Unwinding { Direction::Undo } else { Direction::Forward };
+        let direction = if self.job.state == JobState::Unwinding {
+            Direction::Undo
+        } else {
+            Direction::Forward
+        };
         self.steps
             .iter()
             .filter(move |s| s.round == self.job.round && s.direction == direction && s.state == StepState::Failed)
@@ -378,7 +466,10 @@ impl Drive<'_> {
     }
 
     fn first_failure(&self) -> JobError {
-        self.failures().next().cloned().unwrap_or_else(|| JobError::new("failed", "A step failed."))
+        self.failures()
+            .next()
+            .cloned()
+            .unwrap_or_else(|| JobError::new("failed", "A step failed."))
     }
 
     /// Everything that failed, in one message: the steps carry each observed value.
@@ -386,14 +477,21 @@ impl Drive<'_> {
         let all: Vec<&str> = self.failures().map(|error| error.message.as_str()).collect();
         let undoing = self.job.state == JobState::Unwinding;
         let (code, what) = if undoing {
-            ("undo_incomplete", "The promotion failed and could not be undone completely.")
+            (
+                "undo_incomplete",
+                "The promotion failed and could not be undone completely.",
+            )
         } else {
             ("rollback_incomplete", "The rollback could not be completed.")
         };
-        let before = self.job.error.as_ref().filter(|_| undoing).map(|e| format!(" It failed because: {}", e.message));
-        let mut error = JobError::new(code, format!("{what} {}{}", all.join(" "), before.unwrap_or_default())).hint(
-            "Remove the cause, then POST /v1/jobs/{id}/retry; or POST a rollback, which takes this job's place.",
-        );
+        let before = self
+            .job
+            .error
+            .as_ref()
+            .filter(|_| undoing)
+            .map(|e| format!(" It failed because: {}", e.message));
+        let mut error = JobError::new(code, format!("{what} {}{}", all.join(" "), before.unwrap_or_default()))
+            .hint("Remove the cause, then POST /v1/jobs/{id}/retry; or POST a rollback, which takes this job's place.");
         error.step = self.failures().next().and_then(|error| error.step.clone());
         error
     }

@@ -30,7 +30,10 @@ pub struct Hub {
 
 impl Default for Hub {
     fn default() -> Self {
-        Self { work: Arc::new(Notify::new()), news: broadcast::channel(1024).0 }
+        Self {
+            work: Arc::new(Notify::new()),
+            news: broadcast::channel(1024).0,
+        }
     }
 }
 

@@ -1,10 +1,6 @@
 //! What a step is to the engine: something that runs, waits, or fails, and says which.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -36,7 +32,10 @@ pub enum Outcome {
     /// Not this time: nothing to do. The value says why.
     Skip(Value),
     /// Run it again in so many seconds. Burns no attempt, survives restarts, frees the worker.
-    Wait { secs: f64, reason: String },
+    Wait {
+        secs: f64,
+        reason: String,
+    },
 }
 
 /// A change of rows that belongs into the transaction of the step's result.
@@ -54,14 +53,22 @@ pub struct Done {
 
 impl Done {
     pub fn new(output: Value) -> Self {
-        Self { output, ..Self::default() }
+        Self {
+            output,
+            ..Self::default()
+        }
     }
 }
 
 /// Why a step's run did not end well.
 pub enum StepError {
     /// The step failed, and knows whether that can change.
-    Failed { error: JobError, retry: Retry, output: Value, warnings: Vec<Warning> },
+    Failed {
+        error: JobError,
+        retry: Retry,
+        output: Value,
+        warnings: Vec<Warning>,
+    },
     /// The lease is gone: stop quietly.
     LeaseLost,
     /// The database did not answer: the job is given back as it is.
@@ -74,7 +81,12 @@ impl StepError {
     }
 
     pub fn failed(error: JobError, retry: Retry) -> Self {
-        Self::Failed { error, retry, output: Value::Null, warnings: Vec::new() }
+        Self::Failed {
+            error,
+            retry,
+            output: Value::Null,
+            warnings: Vec::new(),
+        }
     }
 }
 
@@ -125,7 +137,10 @@ impl StepContext {
     /// # Errors
     /// Fatal when the job has none: a plan without a snapshot was not made by this code.
     pub fn environment(&self) -> Result<&EnvironmentDocument, StepError> {
-        self.job.snapshot.as_ref().ok_or_else(|| broken_plan("the job has no snapshot of its environment"))
+        self.job
+            .snapshot
+            .as_ref()
+            .ok_or_else(|| broken_plan("the job has no snapshot of its environment"))
     }
 
     /// The component this step works on.
@@ -149,7 +164,9 @@ impl StepContext {
     /// The steps of the same round and direction.
     pub fn siblings(&self) -> impl Iterator<Item = &Step> {
         let (round, direction): (i32, Direction) = (self.step.round, self.step.direction);
-        self.steps.iter().filter(move |step| step.round == round && step.direction == direction)
+        self.steps
+            .iter()
+            .filter(move |step| step.round == round && step.direction == direction)
     }
 
     /// A transaction under the lease.

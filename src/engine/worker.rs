@@ -29,7 +29,10 @@ pub struct Pulse {
 
 impl Default for Pulse {
     fn default() -> Self {
-        Self { started: Instant::now(), last_millis: Arc::new(AtomicU64::new(u64::MAX)) }
+        Self {
+            started: Instant::now(),
+            last_millis: Arc::new(AtomicU64::new(u64::MAX)),
+        }
     }
 }
 
@@ -61,7 +64,13 @@ pub struct Worker {
 
 impl Worker {
     pub fn new(engine: Engine, hub: Hub) -> Self {
-        Self { engine, hub, id: Uuid::now_v7(), pulse: Pulse::default(), held: Held::default() }
+        Self {
+            engine,
+            hub,
+            id: Uuid::now_v7(),
+            pulse: Pulse::default(),
+            held: Held::default(),
+        }
     }
 
     pub fn pulse(&self) -> Pulse {

@@ -11,7 +11,10 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{ApiState, problem::{Problem, Result}};
+use super::{
+    ApiState,
+    problem::{Problem, Result},
+};
 use crate::{
     domain::role::Role,
     service::{Actor, Code, ServiceError, tokens},
@@ -54,15 +57,17 @@ impl<R: Needs> FromRequestParts<ApiState> for Caller<R> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self> {
-        let token = bearer(parts).ok_or_else(|| {
-            Problem::new(Code::Unauthenticated, "Send a token as Authorization: Bearer <token>.")
-        })?;
+        let token = bearer(parts)
+            .ok_or_else(|| Problem::new(Code::Unauthenticated, "Send a token as Authorization: Bearer <token>."))?;
         let mut connection = state.store.pool().acquire().await?;
         let actor = tokens::authenticate(&mut connection, token).await?;
         if actor.role < R::ROLE {
             return Err(forbidden(&actor, R::ROLE).into());
         }
-        Ok(Self { actor, role: PhantomData })
+        Ok(Self {
+            actor,
+            role: PhantomData,
+        })
     }
 }
 
@@ -72,6 +77,9 @@ fn bearer(parts: &Parts) -> Option<&str> {
 }
 
 fn forbidden(actor: &Actor, needed: Role) -> ServiceError {
-    let detail = format!("This needs the role {needed} or a greater one; token {:?} is a {}.", actor.name, actor.role);
+    let detail = format!(
+        "This needs the role {needed} or a greater one; token {:?} is a {}.",
+        actor.name, actor.role
+    );
     ServiceError::new(Code::Forbidden, detail).with("required_role", json!(needed))
 }

@@ -50,9 +50,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 /// # Errors
 /// [`Code::UnsupportedMediaType`], [`Code::BodyTooLarge`], [`Code::MalformedRequest`].
 pub async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes> {
-    let bytes = tokio::time::timeout(BODY_TIMEOUT, read_limited(body)).await.unwrap_or_else(|_| {
-        Err(Problem::new(Code::MalformedRequest, "The body did not arrive within 30 seconds."))
-    })?;
+    let bytes = tokio::time::timeout(BODY_TIMEOUT, read_limited(body))
+        .await
+        .unwrap_or_else(|_| {
+            Err(Problem::new(
+                Code::MalformedRequest,
+                "The body did not arrive within 30 seconds.",
+            ))
+        })?;
     if !bytes.is_empty() && !is_json(headers) {
         let detail = "Send the body as Content-Type: application/json.";
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
@@ -72,18 +77,26 @@ async fn read_limited(body: Body) -> Result<Bytes> {
         }
     }
     if size > BODY_MAX_BYTES {
-        return Err(Problem::new(Code::BodyTooLarge, format!("A body has at most {BODY_MAX_BYTES} bytes.")));
+        return Err(Problem::new(
+            Code::BodyTooLarge,
+            format!("A body has at most {BODY_MAX_BYTES} bytes."),
+        ));
     }
     Ok(kept.into())
 }
 
 /// Whether the content type is `application/json` or `…+json`, in UTF-8.
 fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
     let mut parts = value.split(';').map(|part| part.trim().to_ascii_lowercase());
     let essence = parts.next().unwrap_or_default();
     let subtype = essence.strip_prefix("application/");
-    let charset = parts.find_map(|part| part.strip_prefix("charset=").map(|name| name.trim_matches('"').to_owned()));
+    let charset = parts.find_map(|part| {
+        part.strip_prefix("charset=")
+            .map(|name| name.trim_matches('"').to_owned())
+    });
     subtype.is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
         && charset.is_none_or(|charset| charset == "utf-8")
 }
@@ -125,7 +138,10 @@ fn find_nul(value: &Value, path: &str, found: &mut Vec<FieldError>) {
         Value::Object(fields) => {
             for (key, value) in fields {
                 if key.contains('\0') {
-                    found.push(FieldError::new(path, "has a field whose name contains the character U+0000"));
+                    found.push(FieldError::new(
+                        path,
+                        "has a field whose name contains the character U+0000",
+                    ));
                 }
                 find_nul(value, &join(path, key), found);
             }
@@ -135,7 +151,11 @@ fn find_nul(value: &Value, path: &str, found: &mut Vec<FieldError>) {
 }
 
 fn join(path: &str, field: &str) -> String {
-    if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
+    if path.is_empty() {
+        field.to_owned()
+    } else {
+        format!("{path}.{field}")
+    }
 }
 
 /// Where the type refused the JSON, and why.
@@ -161,8 +181,15 @@ impl Refused {
         let path = error.path().to_string();
         let inner = error.into_inner();
         let message = inner.to_string();
-        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(text, _)| text).to_owned();
-        Self { path: if path == "." { String::new() } else { path }, message, category: Some(inner.classify()) }
+        let message = message
+            .rsplit_once(" at line ")
+            .map_or(message.as_str(), |(text, _)| text)
+            .to_owned();
+        Self {
+            path: if path == "." { String::new() } else { path },
+            message,
+            category: Some(inner.classify()),
+        }
     }
 
     /// Names the field as exactly as can be.
@@ -189,7 +216,9 @@ impl Refused {
     /// An object that is told apart by a tag is read as a whole, and so the path ends at it. The field that
     /// is wrong is the one without which the complaint is another.
     fn narrow<T: DeserializeOwned>(&mut self, body: &Value) {
-        let Some(Value::Object(fields)) = body.pointer(&pointer(&self.path)) else { return };
+        let Some(Value::Object(fields)) = body.pointer(&pointer(&self.path)) else {
+            return;
+        };
         let mut fields: Vec<&String> = fields.keys().take(NARROW_MAX_FIELDS).collect();
         // Without its tag every object gets another complaint, so that is the last explanation.
         fields.sort_by_key(|field| TAGS.contains(&field.as_str()));
@@ -221,7 +250,14 @@ fn pointer(path: &str) -> String {
     if path.is_empty() {
         return String::new();
     }
-    format!("/{}", path.replace('~', "~0").replace('/', "~1").replace('[', ".").replace(']', "").replace('.', "/"))
+    format!(
+        "/{}",
+        path.replace('~', "~0")
+            .replace('/', "~1")
+            .replace('[', ".")
+            .replace(']', "")
+            .replace('.', "/")
+    )
 }
 
 #[cfg(test)]
@@ -235,8 +271,17 @@ mod tests {
     };
 
     fn refused<T: DeserializeOwned>(text: &str) -> (Code, String) {
-        let Err(error) = parse::<T>(text.as_bytes()) else { panic!("accepted: {text}") };
-        (error.code, error.fields.first().map(|field| field.field.clone()).unwrap_or_default())
+        let Err(error) = parse::<T>(text.as_bytes()) else {
+            panic!("accepted: {text}")
+        };
+        (
+            error.code,
+            error
+                .fields
+                .first()
+                .map(|field| field.field.clone())
+                .unwrap_or_default(),
+        )
     }
 
     fn environment(router: &str) -> String {
@@ -246,13 +291,25 @@ mod tests {
     #[test]
     fn an_empty_body_is_an_empty_object() {
         assert!(parse::<RollbackRequest>(b"").is_ok());
-        assert_eq!(refused::<PromotionRequest>(""), (Code::ValidationFailed, "release".into()));
+        assert_eq!(
+            refused::<PromotionRequest>(""),
+            (Code::ValidationFailed, "release".into())
+        );
     }
 
     #[test]
     fn what_is_no_json_is_malformed() {
         let deep = "[".repeat(200);
-        for bad in ["{", "nonsense", "{\"a\": 1,}", "{} {}", "{\"release\": \"\\ud800\"}", "\u{feff}{}", " ", &deep] {
+        for bad in [
+            "{",
+            "nonsense",
+            "{\"a\": 1,}",
+            "{} {}",
+            "{\"release\": \"\\ud800\"}",
+            "\u{feff}{}",
+            " ",
+            &deep,
+        ] {
             assert_eq!(refused::<PromotionRequest>(bad).0, Code::MalformedJson, "{bad}");
         }
         assert!(parse::<PromotionRequest>(b"{\"release\": \"\xff\"}").is_err_and(|e| e.code == Code::MalformedJson));
@@ -270,9 +327,16 @@ mod tests {
             (r#"{"release": "1", "release": "2"}"#, "release"),
             (r#"{"release": "../1"}"#, "release"),
             (r#"{"release": "1", "strategy": {"kind": "canary"}}"#, "strategy.kind"),
-            (r#"{"release": "1", "strategy": {"kind": "all_at_once", "x": 1}}"#, "strategy.x"),
+            (
+                r#"{"release": "1", "strategy": {"kind": "all_at_once", "x": 1}}"#,
+                "strategy.x",
+            ),
         ] {
-            assert_eq!(refused::<PromotionRequest>(text), (Code::ValidationFailed, field.into()), "{text}");
+            assert_eq!(
+                refused::<PromotionRequest>(text),
+                (Code::ValidationFailed, field.into()),
+                "{text}"
+            );
         }
     }
 
@@ -283,31 +347,71 @@ mod tests {
             (r#"{"kind": "ssm_pointer"}"#, "parameter"),
             (r#"{"kind": "teleport", "parameter": "/x"}"#, "kind"),
             (r#"{"kind": "ssm_pointer", "parameter": 1}"#, "parameter"),
-            (r#"{"kind": "ssm_pointer", "parameter": "/x", "format": "xml"}"#, "format"),
-            (r#"{"kind": "ssm_pointer", "parameter": "/x", "edge_ttl_seconds": "5"}"#, "edge_ttl_seconds"),
-            (r#"{"kind": "ssm_pointer", "parameter": "/x", "edge_ttl_seconds": -1}"#, "edge_ttl_seconds"),
-            (r#"{"kind": "ssm_pointer", "parameter": "/x", "regions": [1]}"#, "regions"),
-            (r#"{"kind": "ssm_pointer", "parameter": "/x", "color": "blue"}"#, "color"),
+            (
+                r#"{"kind": "ssm_pointer", "parameter": "/x", "format": "xml"}"#,
+                "format",
+            ),
+            (
+                r#"{"kind": "ssm_pointer", "parameter": "/x", "edge_ttl_seconds": "5"}"#,
+                "edge_ttl_seconds",
+            ),
+            (
+                r#"{"kind": "ssm_pointer", "parameter": "/x", "edge_ttl_seconds": -1}"#,
+                "edge_ttl_seconds",
+            ),
+            (
+                r#"{"kind": "ssm_pointer", "parameter": "/x", "regions": [1]}"#,
+                "regions",
+            ),
+            (
+                r#"{"kind": "ssm_pointer", "parameter": "/x", "color": "blue"}"#,
+                "color",
+            ),
         ] {
             let expected = (Code::ValidationFailed, format!("components[0].router.{field}"));
-            assert_eq!(refused::<EnvironmentDocument>(&environment(router)), expected, "{router}");
+            assert_eq!(
+                refused::<EnvironmentDocument>(&environment(router)),
+                expected,
+                "{router}"
+            );
         }
     }
 
     #[test]
     fn a_nul_character_is_refused_wherever_it_is() {
         let text = r#"{"release": "1", "reason": "a\u0000b"}"#;
-        assert_eq!(refused::<PromotionRequest>(text), (Code::ValidationFailed, "reason".into()));
-        assert_eq!(refused::<PromotionRequest>(r#"{"release": "1", "\u0000": 1}"#), (Code::ValidationFailed, "".into()));
+        assert_eq!(
+            refused::<PromotionRequest>(text),
+            (Code::ValidationFailed, "reason".into())
+        );
+        assert_eq!(
+            refused::<PromotionRequest>(r#"{"release": "1", "\u0000": 1}"#),
+            (Code::ValidationFailed, "".into())
+        );
     }
 
     #[test]
     fn json_is_told_by_its_content_type() {
-        let is = |value: &str| is_json(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_str(value).unwrap())]));
-        for good in ["application/json", "Application/JSON; charset=UTF-8", "application/merge-patch+json"] {
+        let is = |value: &str| {
+            is_json(&HeaderMap::from_iter([(
+                CONTENT_TYPE,
+                HeaderValue::from_str(value).unwrap(),
+            )]))
+        };
+        for good in [
+            "application/json",
+            "Application/JSON; charset=UTF-8",
+            "application/merge-patch+json",
+        ] {
             assert!(is(good), "{good}");
         }
-        for bad in ["", "text/plain", "application/jsonx", "application/json; charset=latin1", "json"] {
+        for bad in [
+            "",
+            "text/plain",
+            "application/jsonx",
+            "application/json; charset=latin1",
+            "json",
+        ] {
             assert!(!is(bad), "{bad}");
         }
         assert!(!is_json(&HeaderMap::new()));
@@ -317,7 +421,8 @@ mod tests {
     async fn a_body_may_have_a_mebibyte_and_no_byte_more() {
         let whole = read_limited(Body::from(vec![b' '; BODY_MAX_BYTES])).await.unwrap();
         assert_eq!(whole.len(), BODY_MAX_BYTES);
-        let chunks = futures::stream::iter((0..=BODY_MAX_BYTES / 1024).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1024])));
+        let chunks =
+            futures::stream::iter((0..=BODY_MAX_BYTES / 1024).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1024])));
         let error = read_limited(Body::from_stream(chunks)).await.unwrap_err();
         assert_eq!(error.0.code, Code::BodyTooLarge);
     }

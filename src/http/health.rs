@@ -58,7 +58,11 @@ pub async fn healthz() -> Json<Health> {
               (status = 503, description = "It can't: a check says why.", body = Readiness)))]
 pub async fn readyz(State(state): State<ApiState>) -> (StatusCode, Json<Readiness>) {
     let readiness = readiness(&state).await;
-    let status = if readiness.status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if readiness.status == "ok" {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(readiness))
 }
 
@@ -66,8 +70,14 @@ async fn readiness(state: &ApiState) -> Readiness {
     let migrated = tokio::time::timeout(DATABASE_TIMEOUT, state.store.is_migrated()).await;
     let (database, migrations) = match migrated {
         Ok(Ok(true)) => (None, None),
-        Ok(Ok(false)) => (None, Some("the schema is older than this version: run greenlight migrate")),
-        Ok(Err(_)) | Err(_) => (Some("the database does not answer"), Some("not known without the database")),
+        Ok(Ok(false)) => (
+            None,
+            Some("the schema is older than this version: run greenlight migrate"),
+        ),
+        Ok(Err(_)) | Err(_) => (
+            Some("the database does not answer"),
+            Some("not known without the database"),
+        ),
     };
     let mut checks = vec![check("database", database), check("migrations", migrations)];
     if let Some(pulse) = &state.pulse {
@@ -81,10 +91,18 @@ async fn readiness(state: &ApiState) -> Readiness {
     if state.shutdown.is_cancelled() {
         checks.push(check("shutdown", Some("the process is shutting down")));
     }
-    let status = if checks.iter().all(|check| check.ok) { "ok" } else { "failing" };
+    let status = if checks.iter().all(|check| check.ok) {
+        "ok"
+    } else {
+        "failing"
+    };
     Readiness { status, checks }
 }
 
 fn check(name: &'static str, detail: Option<&'static str>) -> ReadinessCheck {
-    ReadinessCheck { name, ok: detail.is_none(), detail }
+    ReadinessCheck {
+        name,
+        ok: detail.is_none(),
+        detail,
+    }
 }

@@ -74,7 +74,9 @@ fn api() -> OpenApiRouter<ApiState> {
 
 /// What load balancers ask.
 fn probes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::default().routes(routes!(health::healthz)).routes(routes!(health::readyz))
+    OpenApiRouter::default()
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
 }
 
 /// The whole API.

@@ -28,7 +28,11 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
         secret.set_sensitive(true);
     }
     let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("unknown", MatchedPath::as_str)
+        .to_owned();
     let span = tracing::info_span!("request", request.id = %id, http.method = %method, http.route = route);
     async move {
         let started = Instant::now();
@@ -72,7 +76,10 @@ fn problem_of(response: &mut Response) -> Option<Problem> {
         return Some(problem);
     }
     let status = response.status();
-    let is_json = response.headers().get(CONTENT_TYPE).is_some_and(|value| value == "application/json");
+    let is_json = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value == "application/json");
     ((status.is_client_error() || status.is_server_error()) && !is_json).then(|| Problem::of_status(status))
 }
 
@@ -89,7 +96,9 @@ trait AllValues {
 
 impl AllValues for HeaderMap {
     fn get_all_mut_of(&mut self, name: &HeaderName) -> impl Iterator<Item = &mut HeaderValue> {
-        self.iter_mut().filter(move |(key, _)| *key == name).map(|(_, value)| value)
+        self.iter_mut()
+            .filter(move |(key, _)| *key == name)
+            .map(|(_, value)| value)
     }
 }
 

@@ -38,12 +38,20 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// A page of `found`, of which there may be one more than `limit` allows.
-    pub fn new<R, C: Cursor>(mut found: Vec<R>, limit: Limit, cursor: impl Fn(&R) -> C, view: impl Fn(R) -> T) -> Json<Self> {
+    pub fn new<R, C: Cursor>(
+        mut found: Vec<R>,
+        limit: Limit,
+        cursor: impl Fn(&R) -> C,
+        view: impl Fn(R) -> T,
+    ) -> Json<Self> {
         let size = usize::try_from(limit.0).unwrap_or(usize::MAX);
         let more = found.len() > size;
         found.truncate(size);
         let next_cursor = found.last().filter(|_| more).map(|last| encode(&cursor(last)));
-        Json(Self { items: found.into_iter().map(view).collect(), next_cursor })
+        Json(Self {
+            items: found.into_iter().map(view).collect(),
+            next_cursor,
+        })
     }
 }
 
@@ -74,7 +82,10 @@ pub struct ByTime {
 
 impl ByTime {
     pub fn new(at: DateTime<Utc>, version: &Version) -> Self {
-        Self { at_micros: at.timestamp_micros(), version: version.clone() }
+        Self {
+            at_micros: at.timestamp_micros(),
+            version: version.clone(),
+        }
     }
 
     /// The time; a cursor that was not ours may hold one that no database knows.
@@ -109,7 +120,10 @@ pub struct PageQuery<C> {
 
 impl<C: Cursor> QueryParams for PageQuery<C> {
     fn read(given: &mut Given) -> Self {
-        Self { limit: limit(given), after: cursor(given) }
+        Self {
+            limit: limit(given),
+            after: cursor(given),
+        }
     }
 }
 
@@ -136,7 +150,9 @@ mod tests {
 
     #[test]
     fn a_cursor_comes_back_as_it_was() {
-        let cursor = ByName { name: Name::parse("web").unwrap() };
+        let cursor = ByName {
+            name: Name::parse("web").unwrap(),
+        };
         assert_eq!(decode::<ByName>(&encode(&cursor)), Ok(cursor));
         let at = DateTime::from_timestamp_micros(1_700_000_000_123_456).unwrap();
         let cursor = ByTime::new(at, &Version::parse("1.0").unwrap());
@@ -154,7 +170,10 @@ mod tests {
     #[test]
     fn a_time_that_no_database_knows_is_brought_near() {
         for at_micros in [i64::MIN, i64::MAX] {
-            let cursor = ByTime { at_micros, version: Version::parse("1").unwrap() };
+            let cursor = ByTime {
+                at_micros,
+                version: Version::parse("1").unwrap(),
+            };
             let year = cursor.at().format("%Y").to_string().parse::<i32>().unwrap();
             assert!((1970..=9999).contains(&year), "{year}");
         }
@@ -165,6 +184,9 @@ mod tests {
         let page = |found: Vec<i64>| Page::new(found, Limit(2), |n| ByNumber { n: *n }, |n| n).0;
         assert_eq!(page(vec![1, 2]).next_cursor, None);
         let first = page(vec![1, 2, 3]);
-        assert_eq!((first.items, first.next_cursor), (vec![1, 2], Some(encode(&ByNumber { n: 2 }))));
+        assert_eq!(
+            (first.items, first.next_cursor),
+            (vec![1, 2], Some(encode(&ByNumber { n: 2 })))
+        );
     }
 }

@@ -39,7 +39,10 @@ impl<S: Send + Sync, T: PathParams> FromRequestParts<S> for InPath<T> {
         let raw = RawPathParams::from_request_parts(parts, state)
             .await
             .map_err(|_| Problem::new(Code::MalformedRequest, "The path is not percent-encoded UTF-8."))?;
-        let segments = raw.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let segments = raw
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
         Ok(Self(T::read(&Segments(segments))?))
     }
 }
@@ -49,7 +52,10 @@ pub struct Segments(Vec<(String, String)>);
 
 impl Segments {
     fn get(&self, name: &str) -> &str {
-        self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+        self.0
+            .iter()
+            .find(|(key, _)| key == name)
+            .map_or("", |(_, value)| value)
     }
 
     /// # Errors
@@ -94,7 +100,10 @@ fn parse_query<T: QueryParams>(uri: &Uri) -> Result<T> {
         return Err(unreadable());
     }
     let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|_| unreadable())?;
-    let mut given = Given { pairs, problems: Vec::new() };
+    let mut given = Given {
+        pairs,
+        problems: Vec::new(),
+    };
     let read = T::read(&mut given);
     given.finish()?;
     Ok(read)
@@ -125,8 +134,11 @@ pub struct Given {
 impl Given {
     /// Takes a parameter, parsed.
     pub fn take<T, E: Display>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
-        let mut values: Vec<String> =
-            self.pairs.extract_if(.., |(key, _)| key == name).map(|(_, value)| value).collect();
+        let mut values: Vec<String> = self
+            .pairs
+            .extract_if(.., |(key, _)| key == name)
+            .map(|(_, value)| value)
+            .collect();
         let value = values.pop()?;
         if !values.is_empty() {
             self.refuse(name, "is given more than once");
@@ -142,7 +154,13 @@ impl Given {
 
     /// Takes a number from `from` to `to`.
     pub fn number(&mut self, name: &str, from: i64, to: i64) -> Option<i64> {
-        let wrong = || if to == i64::MAX { format!("a number from {from}") } else { format!("a number from {from} to {to}") };
+        let wrong = || {
+            if to == i64::MAX {
+                format!("a number from {from}")
+            } else {
+                format!("a number from {from} to {to}")
+            }
+        };
         self.take(name, |text| match text.parse() {
             Ok(number) if (from..=to).contains(&number) => Ok(number),
             _ => Err(wrong()),
@@ -152,7 +170,9 @@ impl Given {
     /// Takes one of several words.
     pub fn word<T: FromStr + Copy + Display>(&mut self, name: &str, all: &[T]) -> Option<T> {
         let words: Vec<String> = all.iter().map(ToString::to_string).collect();
-        self.take(name, |text| text.parse().map_err(|_| format!("one of {}", words.join(", "))))
+        self.take(name, |text| {
+            text.parse().map_err(|_| format!("one of {}", words.join(", ")))
+        })
     }
 
     pub fn name(&mut self, name: &str) -> Option<Name> {
@@ -184,7 +204,9 @@ pub struct AppPath {
 
 impl PathParams for AppPath {
     fn read(segments: &Segments) -> Result<Self, ServiceError> {
-        Ok(Self { app: segments.name("app")? })
+        Ok(Self {
+            app: segments.name("app")?,
+        })
     }
 }
 
@@ -201,7 +223,10 @@ pub struct EnvironmentPath {
 
 impl PathParams for EnvironmentPath {
     fn read(segments: &Segments) -> Result<Self, ServiceError> {
-        Ok(Self { app: segments.name("app")?, env: segments.name("env")? })
+        Ok(Self {
+            app: segments.name("app")?,
+            env: segments.name("env")?,
+        })
     }
 }
 
@@ -217,7 +242,10 @@ pub struct ReleasePath {
 
 impl PathParams for ReleasePath {
     fn read(segments: &Segments) -> Result<Self, ServiceError> {
-        Ok(Self { app: segments.name("app")?, version: segments.version("version")? })
+        Ok(Self {
+            app: segments.name("app")?,
+            version: segments.version("version")?,
+        })
     }
 }
 
@@ -231,7 +259,9 @@ pub struct JobPath {
 
 impl PathParams for JobPath {
     fn read(segments: &Segments) -> Result<Self, ServiceError> {
-        Ok(Self { id: segments.job("id")? })
+        Ok(Self {
+            id: segments.job("id")?,
+        })
     }
 }
 
@@ -252,7 +282,10 @@ mod tests {
 
     impl QueryParams for Some2 {
         fn read(given: &mut Given) -> Self {
-            Self { app: given.name("app"), limit: limit(given) }
+            Self {
+                app: given.name("app"),
+                limit: limit(given),
+            }
         }
     }
 
@@ -262,7 +295,10 @@ mod tests {
 
     fn refused(text: &str) -> (Code, Vec<String>) {
         let error = query(text).unwrap_err().0;
-        (error.code, error.fields.iter().map(|field| field.field.clone()).collect())
+        (
+            error.code,
+            error.fields.iter().map(|field| field.field.clone()).collect(),
+        )
     }
 
     #[test]
@@ -275,7 +311,10 @@ mod tests {
 
     #[test]
     fn every_wrong_parameter_is_named() {
-        assert_eq!(refused("limit=0&app=A&x=1"), (Code::ValidationFailed, vec!["app".into(), "limit".into(), "x".into()]));
+        assert_eq!(
+            refused("limit=0&app=A&x=1"),
+            (Code::ValidationFailed, vec!["app".into(), "limit".into(), "x".into()])
+        );
         assert_eq!(refused("limit=201").1, ["limit"]);
         assert_eq!(refused("limit=%00").1, ["limit"]);
         assert_eq!(refused("app=a&app=b").1, ["app"]);

@@ -10,7 +10,10 @@
 
 use axum::{
     extract::{FromRequest, Request},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::{CONTENT_TYPE, LOCATION}},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, LOCATION},
+    },
     response::{IntoResponse, Response},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -18,8 +21,7 @@ use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
 use super::{
-    ApiState,
-    body,
+    ApiState, body,
     problem::{Problem, Result},
 };
 use crate::{
@@ -53,7 +55,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Post<T> {
         let bytes = body::read(&parts.headers, body).await?;
         let route = format!("{} {}", parts.method, parts.uri.path());
         let fingerprint = fingerprint(&route, parts.uri.query(), &bytes);
-        Ok(Self { body: body::parse(&bytes)?, route, fingerprint, key })
+        Ok(Self {
+            body: body::parse(&bytes)?,
+            route,
+            fingerprint,
+            key,
+        })
     }
 }
 
@@ -69,7 +76,11 @@ pub struct Answer {
 impl Answer {
     pub fn new(status: StatusCode, view: &impl Serialize) -> Result<Self, ServiceError> {
         let body = serde_json::to_vec(view).map_err(|why| StoreError::corrupt("answer", why))?;
-        Ok(Self { status, location: None, body })
+        Ok(Self {
+            status,
+            location: None,
+            body,
+        })
     }
 
     #[must_use]
@@ -130,8 +141,15 @@ impl<T> Post<T> {
             return Err(Problem::new(Code::IdempotencyKeyReused, detail));
         }
         let status = StatusCode::from_u16(kept.status).unwrap_or(StatusCode::OK);
-        let mut response = Answer { status, location: kept.location, body: serde_json::to_vec(&kept.body)? }.into_response();
-        response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+        let mut response = Answer {
+            status,
+            location: kept.location,
+            body: serde_json::to_vec(&kept.body)?,
+        }
+        .into_response();
+        response
+            .headers_mut()
+            .insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
         Ok(response)
     }
 }
@@ -151,9 +169,14 @@ fn fingerprint(route: &str, query: Option<&str>, body: &[u8]) -> Vec<u8> {
 fn key_of(headers: &HeaderMap) -> Result<Option<String>> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
-    let key = value.to_str().ok().filter(|_| values.next().is_none()).and_then(parse_key);
+    let key = value
+        .to_str()
+        .ok()
+        .filter(|_| values.next().is_none())
+        .and_then(parse_key);
     let detail = "An Idempotency-Key is one string of 1 to 255 visible ASCII characters, such as a UUID.";
-    key.map(Some).ok_or_else(|| Problem::new(Code::IdempotencyKeyInvalid, detail))
+    key.map(Some)
+        .ok_or_else(|| Problem::new(Code::IdempotencyKeyInvalid, detail))
 }
 
 /// Reads a key: bare, or as a string of structured fields (RFC 8941, section 3.3.3), which is the same key.
@@ -200,7 +223,19 @@ mod tests {
     #[test]
     fn what_is_no_key_is_refused() {
         let long = "k".repeat(256);
-        for bad in ["", " ", "\"\"", "\"", "\"a", "\"a\"b", "\"a\";p=1", r#""a\b""#, "a b", "\"a b\"", &long] {
+        for bad in [
+            "",
+            " ",
+            "\"\"",
+            "\"",
+            "\"a",
+            "\"a\"b",
+            "\"a\";p=1",
+            r#""a\b""#,
+            "a b",
+            "\"a b\"",
+            &long,
+        ] {
             assert_eq!(parse_key(bad), None, "{bad}");
         }
         let two = HeaderMap::from_iter([(IDEMPOTENCY_KEY, HeaderValue::from_static("a"))]);

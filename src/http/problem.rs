@@ -54,10 +54,9 @@ pub fn status(code: Code) -> StatusCode {
         | Code::IdempotencyKeyInUse => StatusCode::CONFLICT,
         Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Code::ValidationFailed
-        | Code::NotARollbackTarget
-        | Code::ArtifactMissing
-        | Code::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::ValidationFailed | Code::NotARollbackTarget | Code::ArtifactMissing | Code::IdempotencyKeyReused => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         Code::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
         Code::DatabaseUnavailable | Code::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -104,13 +103,15 @@ impl Problem {
     pub fn of_status(status: StatusCode) -> Self {
         match status {
             StatusCode::NOT_FOUND => Self::new(Code::NotFound, "There is nothing at this address. See /docs."),
-            StatusCode::METHOD_NOT_ALLOWED => {
-                Self::new(Code::MethodNotAllowed, "The Allow header names the methods that this address knows.")
-            }
+            StatusCode::METHOD_NOT_ALLOWED => Self::new(
+                Code::MethodNotAllowed,
+                "The Allow header names the methods that this address knows.",
+            ),
             StatusCode::PAYLOAD_TOO_LARGE => Self::new(Code::BodyTooLarge, "A body has at most 1048576 bytes."),
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-                Self::new(Code::UnsupportedMediaType, "Send the body as Content-Type: application/json.")
-            }
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::new(
+                Code::UnsupportedMediaType,
+                "Send the body as Content-Type: application/json.",
+            ),
             status if status.is_client_error() => Self::new(Code::MalformedRequest, "The request can't be read."),
             _ => Self::new(Code::InternalError, "The log has the details under this request's id."),
         }
@@ -196,7 +197,9 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         if self.0.code == Code::Unauthenticated {
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response.extensions_mut().insert(self);
         response
@@ -236,7 +239,10 @@ mod tests {
     #[test]
     fn every_code_is_an_error_status_and_only_our_own_faults_are_a_5xx() {
         for code in Code::ALL {
-            let ours = matches!(code, Code::InternalError | Code::DatabaseUnavailable | Code::ShuttingDown);
+            let ours = matches!(
+                code,
+                Code::InternalError | Code::DatabaseUnavailable | Code::ShuttingDown
+            );
             assert_eq!(status(code).is_server_error(), ours, "{}", code.as_str());
             assert_eq!(status(code).is_client_error(), !ours, "{}", code.as_str());
         }

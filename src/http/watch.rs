@@ -34,7 +34,11 @@ pub enum Wake {
 
 impl Watch {
     pub fn new(hub: &Hub, job: Uuid, shutdown: CancellationToken) -> Self {
-        Self { job, news: hub.subscribe(), shutdown }
+        Self {
+            job,
+            news: hub.subscribe(),
+            shutdown,
+        }
     }
 
     /// Waits until it is worth looking again, or until `deadline`.

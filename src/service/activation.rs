@@ -35,8 +35,12 @@ impl Activate for Activator {
     async fn activate(&self, job: &Job, lease: Lease) -> Result<()> {
         let mut tx = self.store.begin().await?;
         // The environment's row first, then the job's: the order in which everybody takes them.
-        let Some(environment) = environments::lock_by_id(&mut tx, job.environment_id).await? else { return Ok(()) };
-        let Some(current) = jobs::lock(&mut tx, job.id).await? else { return Ok(()) };
+        let Some(environment) = environments::lock_by_id(&mut tx, job.environment_id).await? else {
+            return Ok(());
+        };
+        let Some(current) = jobs::lock(&mut tx, job.id).await? else {
+            return Ok(());
+        };
         if current.state != JobState::Queued || current.lease_epoch != lease.epoch {
             return Ok(());
         }
@@ -46,8 +50,9 @@ impl Activate for Activator {
             if let (Code::InternalError | Code::DatabaseUnavailable, Some(source)) = (error.code, error.source) {
                 return Err(source);
             }
-            let error = JobError::new(error.code.as_str(), error.detail)
-                .hint("It waited in line, and this was true when its turn came. Start a new promotion if you still want it.");
+            let error = JobError::new(error.code.as_str(), error.detail).hint(
+                "It waited in line, and this was true when its turn came. Start a new promotion if you still want it.",
+            );
             jobs::end_queued(&mut tx, job.id, JobState::Failed, Some(&error)).await?;
             events::append(&mut tx, job.id, &[NewEvent::new("job.failed", json!({"error": error}))]).await?;
             jobs::wake_next_queued(&mut tx, environment.id).await?;
@@ -69,6 +74,10 @@ async fn begin(
     let active = promotions::active(connection, environment).await?;
     check_active(version, job.request.expected_active.as_ref(), active.as_ref())?;
     let inherited = Inherited::default();
-    let planned = Planned { environment: &environment.document, from: active.as_ref(), inherited: &inherited };
+    let planned = Planned {
+        environment: &environment.document,
+        from: active.as_ref(),
+        inherited: &inherited,
+    };
     promotions::activate(connection, job.id, version, job.request.on_drift, &planned).await
 }

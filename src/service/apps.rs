@@ -23,15 +23,27 @@ pub async fn put(
         return Err(ServiceError::invalid("description", "at most 1000 characters"));
     }
     let created = apps::put(connection, name, description).await?;
-    let subject = Subject { app: Some(name), ..Subject::default() };
-    audit::record(connection, &actor.name, "app.put", subject, &json!({"created": created})).await?;
+    let subject = Subject {
+        app: Some(name),
+        ..Subject::default()
+    };
+    audit::record(
+        connection,
+        &actor.name,
+        "app.put",
+        subject,
+        &json!({"created": created}),
+    )
+    .await?;
     Ok((get(connection, name).await?, created))
 }
 
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn get(connection: &mut PgConnection, name: &Name) -> Result<App> {
-    apps::get(connection, name).await?.ok_or_else(|| ServiceError::not_found("application", name))
+    apps::get(connection, name)
+        .await?
+        .ok_or_else(|| ServiceError::not_found("application", name))
 }
 
 /// A page by name, after `after`.
@@ -54,7 +66,10 @@ pub async fn delete(connection: &mut PgConnection, actor: &Actor, name: &Name) -
         ));
     }
     apps::delete(connection, name).await?;
-    let subject = Subject { app: Some(name), ..Subject::default() };
+    let subject = Subject {
+        app: Some(name),
+        ..Subject::default()
+    };
     audit::record(connection, &actor.name, "app.delete", subject, &json!({})).await?;
     Ok(())
 }

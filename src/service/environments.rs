@@ -71,7 +71,10 @@ pub async fn status(connection: &mut PgConnection, environment: Environment) -> 
     Ok(Status {
         active: deployment::active(&history).flatten().cloned(),
         target,
-        candidate: holder.as_ref().filter(|job| job.kind == JobKind::Promotion).and_then(|job| job.release.clone()),
+        candidate: holder
+            .as_ref()
+            .filter(|job| job.kind == JobKind::Promotion)
+            .and_then(|job| job.release.clone()),
         current_job: holder.map(|job| job.id),
         pointers: pointers::of_environment(connection, environment.id).await?,
         environment,
@@ -173,11 +176,25 @@ pub async fn put(
             Code::PointerInUse,
             format!("{words} belongs to a component of another environment. One pointer has one owner."),
         );
-        error.fields.push(crate::domain::error::FieldError::new(field, "another environment owns this pointer"));
+        error.fields.push(crate::domain::error::FieldError::new(
+            field,
+            "another environment owns this pointer",
+        ));
         return Err(error);
     }
-    let subject = Subject { app: Some(app), environment: Some(name), ..Subject::default() };
-    audit::record(connection, &actor.name, "environment.put", subject, &json!({"created": created})).await?;
+    let subject = Subject {
+        app: Some(app),
+        environment: Some(name),
+        ..Subject::default()
+    };
+    audit::record(
+        connection,
+        &actor.name,
+        "environment.put",
+        subject,
+        &json!({"created": created}),
+    )
+    .await?;
     let environment = get(connection, app, name).await?;
     Ok((status(connection, environment).await?, created))
 }
@@ -186,7 +203,12 @@ fn field_of(document: &EnvironmentDocument, key: &str) -> (String, String) {
     let at = document
         .components
         .iter()
-        .position(|component| component.pointers(&document.aws).iter().any(|pointer| pointer.key == key))
+        .position(|component| {
+            component
+                .pointers(&document.aws)
+                .iter()
+                .any(|pointer| pointer.key == key)
+        })
         .unwrap_or(0);
     (format!("components[{at}].router.parameter"), format!("Pointer {key}"))
 }
@@ -218,10 +240,17 @@ async fn refuse_change_under_a_job(
 pub async fn delete(connection: &mut PgConnection, actor: &Actor, app: &Name, name: &Name) -> Result<()> {
     let environment = lock(connection, app, name).await?;
     if let Some(job) = jobs::any_unfinished(connection, environment.id).await? {
-        return Err(ServiceError::job_in_progress(job, "The environment can be deleted when it has ended."));
+        return Err(ServiceError::job_in_progress(
+            job,
+            "The environment can be deleted when it has ended.",
+        ));
     }
     environments::delete(connection, environment.id).await?;
-    let subject = Subject { app: Some(app), environment: Some(name), ..Subject::default() };
+    let subject = Subject {
+        app: Some(app),
+        environment: Some(name),
+        ..Subject::default()
+    };
     audit::record(connection, &actor.name, "environment.delete", subject, &json!({})).await?;
     Ok(())
 }

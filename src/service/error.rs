@@ -150,7 +150,13 @@ pub struct ServiceError {
 
 impl ServiceError {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), fields: Vec::new(), extra: Map::new(), source: None }
+        Self {
+            code,
+            detail: detail.into(),
+            fields: Vec::new(),
+            extra: Map::new(),
+            source: None,
+        }
     }
 
     pub fn not_found(what: &str, name: impl fmt::Display) -> Self {
@@ -165,7 +171,10 @@ impl ServiceError {
     /// Several fields are wrong.
     pub fn fields(code: Code, fields: Vec<FieldError>) -> Self {
         let words: Vec<String> = fields.iter().map(|f| format!("{}: {}", f.field, f.message)).collect();
-        Self { fields, ..Self::new(code, format!("{}.", words.join("; "))) }
+        Self {
+            fields,
+            ..Self::new(code, format!("{}.", words.join("; ")))
+        }
     }
 
     #[must_use]
@@ -176,8 +185,11 @@ impl ServiceError {
 
     /// Another job is in the way.
     pub fn job_in_progress(job: uuid::Uuid, what_to_do: &str) -> Self {
-        Self::new(Code::JobInProgress, format!("Job {job} holds the environment. {what_to_do}"))
-            .with("job_id", json!(job))
+        Self::new(
+            Code::JobInProgress,
+            format!("Job {job} holds the environment. {what_to_do}"),
+        )
+        .with("job_id", json!(job))
     }
 }
 
@@ -208,19 +220,23 @@ impl From<StoreError> for ServiceError {
         let mut error = if unreachable {
             Self::new(Code::DatabaseUnavailable, "Nothing was changed. Try again in a moment.")
         } else {
-            Self::new(Code::InternalError, "Nothing was changed. The log has the details under this request's id.")
+            Self::new(
+                Code::InternalError,
+                "Nothing was changed. The log has the details under this request's id.",
+            )
         };
         error.source = Some(source);
         error
     }
 }
 
-/// PostgreSQL says goodbye with class 57P (operator intervention) or 53 (no connections left).
+/// PostgreSQL says goodbye with class 57P (operator intervention) or 53 (no connections left), and 57014 when
+/// a statement waited longer than we let it.
 fn is_server_shutdown(error: &StoreError) -> bool {
     match error {
-        StoreError::Database(sqlx::Error::Database(error)) => {
-            error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("53"))
-        }
+        StoreError::Database(sqlx::Error::Database(error)) => error
+            .code()
+            .is_some_and(|code| code.starts_with("57") || code.starts_with("53")),
         _ => false,
     }
 }

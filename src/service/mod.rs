@@ -51,7 +51,9 @@ pub struct JobWithSteps {
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn job(connection: &mut sqlx::PgConnection, id: Uuid) -> Result<JobWithSteps> {
-    let job = jobs::get(connection, id).await?.ok_or_else(|| ServiceError::not_found("job", id))?;
+    let job = jobs::get(connection, id)
+        .await?
+        .ok_or_else(|| ServiceError::not_found("job", id))?;
     let steps = steps::list(connection, id).await?;
     Ok(JobWithSteps { job, steps })
 }
@@ -68,7 +70,10 @@ pub async fn list_jobs(
     let mut steps = steps::of_jobs(connection, &ids).await?;
     Ok(found
         .into_iter()
-        .map(|job| JobWithSteps { steps: steps.remove(&job.id).unwrap_or_default(), job })
+        .map(|job| JobWithSteps {
+            steps: steps.remove(&job.id).unwrap_or_default(),
+            job,
+        })
         .collect())
 }
 
@@ -82,7 +87,9 @@ pub async fn events(
     after: i64,
     limit: i64,
 ) -> Result<(Vec<Event>, bool)> {
-    let job = jobs::get(connection, id).await?.ok_or_else(|| ServiceError::not_found("job", id))?;
+    let job = jobs::get(connection, id)
+        .await?
+        .ok_or_else(|| ServiceError::not_found("job", id))?;
     Ok((events::list(connection, id, after, limit).await?, job.state.is_end()))
 }
 

@@ -104,8 +104,17 @@ pub async fn start(
         if holder.is_none() {
             check_active(&request.release, request.expected_active.as_ref(), active.as_ref())?;
         }
-        let steps = plan::promotion(&environment.document, &request.release, active.as_ref(), request.on_drift);
-        return Ok(Promotion::DryRun(DryRun { release: request.release.clone(), from_release: active, steps }));
+        let steps = plan::promotion(
+            &environment.document,
+            &request.release,
+            active.as_ref(),
+            request.on_drift,
+        );
+        return Ok(Promotion::DryRun(DryRun {
+            release: request.release.clone(),
+            from_release: active,
+            steps,
+        }));
     }
     let id = Uuid::now_v7();
     let mut inherited = Inherited::default();
@@ -151,17 +160,30 @@ pub async fn start(
     events::append(connection, id, &[NewEvent::new("job.created", created.clone())]).await?;
     if queue {
         jobs::wait_for_environment(connection, id).await?;
-        events::append(connection, id, &[NewEvent::new("job.queued", json!({"behind": holder.map(|job| job.id)}))]).await?;
+        events::append(
+            connection,
+            id,
+            &[NewEvent::new("job.queued", json!({"behind": holder.map(|job| job.id)}))],
+        )
+        .await?;
         // Nobody may hold the environment any more, and nobody else would wake the queue.
         jobs::wake_next_queued(connection, environment.id).await?;
     } else {
         if let Some(holder) = &holder {
             inherited = takeover::supersede(connection, holder, id).await?;
         }
-        let planned = Planned { environment: &environment.document, from: active.as_ref(), inherited: &inherited };
+        let planned = Planned {
+            environment: &environment.document,
+            from: active.as_ref(),
+            inherited: &inherited,
+        };
         activate(connection, id, &request.release, request.on_drift, &planned).await?;
     }
-    let subject = Subject { app: Some(app), environment: Some(name), job: Some(id) };
+    let subject = Subject {
+        app: Some(app),
+        environment: Some(name),
+        job: Some(id),
+    };
     audit::record(connection, &actor.name, "promotion.start", subject, &created).await?;
     Ok(Promotion::Started(job(connection, id).await?))
 }
@@ -200,16 +222,16 @@ pub(super) async fn active(connection: &mut PgConnection, environment: &Environm
 /// [`Code::ArtifactMissing`].
 pub(super) fn check_fit(environment: &EnvironmentDocument, release: &Release) -> Result<()> {
     let problems = release::artifact_problems(environment, &release.version, &release.artifacts);
-    if problems.is_empty() { Ok(()) } else { Err(ServiceError::fields(Code::ArtifactMissing, problems)) }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(ServiceError::fields(Code::ArtifactMissing, problems))
+    }
 }
 
 /// # Errors
 /// [`Code::AlreadyActive`], [`Code::ActiveChanged`].
-pub(super) fn check_active(
-    release: &Version,
-    expected: Option<&Version>,
-    active: Option<&Version>,
-) -> Result<()> {
+pub(super) fn check_active(release: &Version, expected: Option<&Version>, active: Option<&Version>) -> Result<()> {
     if let Some(expected) = expected {
         check_expected(expected, active)?;
     }
@@ -236,9 +258,7 @@ pub(super) fn check_expected(expected: &Version, active: Option<&Version>) -> Re
 
 fn in_the_way(holder: &Job) -> ServiceError {
     let advice = match holder.kind {
-        JobKind::Promotion => {
-            "Wait for it, or send on_conflict queue to wait in line, or supersede to take its place."
-        }
+        JobKind::Promotion => "Wait for it, or send on_conflict queue to wait in line, or supersede to take its place.",
         JobKind::Rollback => "It is a rollback, and nothing but another rollback takes its place. Wait for it.",
     };
     ServiceError::job_in_progress(holder.id, advice)

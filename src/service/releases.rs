@@ -38,20 +38,21 @@ pub async fn register(
     let created = releases::insert(connection, app, new, &actor.name).await?;
     let stored = get(connection, app, &new.version).await?;
     if created {
-        let subject = Subject { app: Some(app), ..Subject::default() };
-        audit::record(connection, &actor.name, "release.register", subject, &json!({"version": new.version})).await?;
+        let subject = Subject {
+            app: Some(app),
+            ..Subject::default()
+        };
+        audit::record(
+            connection,
+            &actor.name,
+            "release.register",
+            subject,
+            &json!({"version": new.version}),
+        )
+        .await?;
         return Ok((stored, true));
     }
-    let mut differs = Vec::new();
-    if stored.commit != new.commit {
-        differs.push("commit");
-    }
-    if stored.artifacts != new.artifacts {
-        differs.push("artifacts");
-    }
-    if stored.metadata != new.metadata {
-        differs.push("metadata");
-    }
+    let differs = releases::differences(connection, app, new).await?;
     if differs.is_empty() {
         return Ok((stored, false));
     }
@@ -76,7 +77,13 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<Release>> {
     super::apps::get(connection, app).await?;
-    Ok(releases::list(connection, app, before.map(|(at, version)| (at, version.as_str())), limit).await?)
+    Ok(releases::list(
+        connection,
+        app,
+        before.map(|(at, version)| (at, version.as_str())),
+        limit,
+    )
+    .await?)
 }
 
 /// # Errors

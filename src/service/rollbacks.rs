@@ -84,7 +84,10 @@ pub async fn start(
         })?,
     };
     // What is left: the release being promoted, else the active one.
-    let candidate = holder.as_ref().filter(|job| job.kind == JobKind::Promotion).and_then(|job| job.release.clone());
+    let candidate = holder
+        .as_ref()
+        .filter(|job| job.kind == JobKind::Promotion)
+        .and_then(|job| job.release.clone());
     if let Some(expected) = &request.expected_active
         && candidate.as_ref() != Some(expected)
     {
@@ -98,8 +101,14 @@ pub async fn start(
         return job(connection, running.id).await;
     }
     if holder.is_none() && target.release() == active.as_ref() && !history.is_empty() {
-        let what = active.map_or_else(|| "what was there before".to_owned(), |version| format!("release {version}"));
-        return Err(ServiceError::new(Code::AlreadyActive, format!("In {app}/{name}, {what} is active already.")));
+        let what = active.map_or_else(
+            || "what was there before".to_owned(),
+            |version| format!("release {version}"),
+        );
+        return Err(ServiceError::new(
+            Code::AlreadyActive,
+            format!("In {app}/{name}, {what} is active already."),
+        ));
     }
     let left = match &holder {
         Some(holder) if holder.kind == JobKind::Rollback => holder.from_release.clone(),
@@ -107,7 +116,10 @@ pub async fn start(
     };
 
     let id = Uuid::now_v7();
-    let stored = JobRequest { expected_active: request.expected_active.clone(), ..JobRequest::default() };
+    let stored = JobRequest {
+        expected_active: request.expected_active.clone(),
+        ..JobRequest::default()
+    };
     let new = NewJob {
         id,
         kind: JobKind::Rollback,
@@ -137,7 +149,11 @@ pub async fn start(
     let activated = json!({"steps": plan.len(), "from_release": left, "superseded": inherited.jobs});
     events::append(connection, id, &[NewEvent::new("job.activated", activated)]).await?;
     store::notify_work(connection).await?;
-    let subject = Subject { app: Some(app), environment: Some(name), job: Some(id) };
+    let subject = Subject {
+        app: Some(app),
+        environment: Some(name),
+        job: Some(id),
+    };
     audit::record(connection, &actor.name, "rollback.start", subject, &created).await?;
     job(connection, id).await
 }
@@ -150,5 +166,9 @@ async fn restore(
     inherited: &Inherited,
 ) -> Result<BTreeMap<Name, Values>> {
     let recorded = deployments::taken_over(connection, environment).await?;
-    Ok(if recorded.is_empty() { inherited.found.clone() } else { recorded })
+    Ok(if recorded.is_empty() {
+        inherited.found.clone()
+    } else {
+        recorded
+    })
 }

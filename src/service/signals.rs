@@ -11,8 +11,9 @@ use crate::{
         plan::{self, Direction},
     },
     store::{
+        StoreError,
         audit::{self, Subject},
-        StoreError, environments,
+        environments,
         events::{self, NewEvent},
         jobs, steps,
     },
@@ -62,7 +63,9 @@ pub async fn abort(connection: &mut PgConnection, actor: &Actor, id: Uuid) -> Re
 /// [`Code::NotFound`], [`Code::NotRetryable`], [`Code::JobSuperseded`], [`Code::JobInProgress`],
 /// [`Code::ActiveChanged`].
 pub async fn retry(connection: &mut PgConnection, actor: &Actor, id: Uuid) -> Result<JobWithSteps> {
-    let before = jobs::get(connection, id).await?.ok_or_else(|| ServiceError::not_found("job", id))?;
+    let before = jobs::get(connection, id)
+        .await?
+        .ok_or_else(|| ServiceError::not_found("job", id))?;
     // Who changes who holds the environment locks its row first, here as everywhere.
     let environment = environments::lock_by_id(connection, before.environment_id)
         .await?
@@ -73,7 +76,10 @@ pub async fn retry(connection: &mut PgConnection, actor: &Actor, id: Uuid) -> Re
         return Err(superseded(id, successor));
     }
     if !matches!(found.state, JobState::Stuck | JobState::Failed) {
-        return refuse(format!("The job is {}. Only a stuck or a failed job can be retried.", found.state));
+        return refuse(format!(
+            "The job is {}. Only a stuck or a failed job can be retried.",
+            found.state
+        ));
     }
     let Some(snapshot) = &found.snapshot else {
         return refuse("The job never got its environment. Start a new promotion.".to_owned());
@@ -83,14 +89,23 @@ pub async fn retry(connection: &mut PgConnection, actor: &Actor, id: Uuid) -> Re
     }
     let round = found.round + 1;
     let all_steps = steps::list(connection, id).await?;
-    let undoing = all_steps.iter().any(|s| s.round == found.round && s.direction == Direction::Undo);
+    let undoing = all_steps
+        .iter()
+        .any(|s| s.round == found.round && s.direction == Direction::Undo);
     let (event, plan) = if found.state == JobState::Stuck {
         let direction = if undoing { Direction::Undo } else { Direction::Forward };
-        let event = if undoing { JobEvent::RetryUndo } else { JobEvent::RetryForward };
+        let event = if undoing {
+            JobEvent::RetryUndo
+        } else {
+            JobEvent::RetryForward
+        };
         (event, plan::retry(&all_steps, found.round, direction, false))
     } else {
         if let Some(holder) = jobs::lock_holder(connection, found.environment_id).await? {
-            return Err(ServiceError::job_in_progress(holder.id, "Wait for it, or start a new promotion."));
+            return Err(ServiceError::job_in_progress(
+                holder.id,
+                "Wait for it, or start a new promotion.",
+            ));
         }
         if snapshot.identities() != environment.document.identities() || snapshot.aws != environment.document.aws {
             return refuse(
@@ -99,11 +114,21 @@ pub async fn retry(connection: &mut PgConnection, actor: &Actor, id: Uuid) -> Re
         }
         let active = promotions::active(connection, &environment).await?;
         if active != found.from_release {
-            return Err(superseded(id, id));
+            return Err(ServiceError::new(
+                Code::ActiveChanged,
+                "Another release is active than when the job began. Start a new promotion.",
+            )
+            .with("active", json!(active)));
         }
-        (JobEvent::RetryForward, plan::retry(&all_steps, plan::forward_round(&all_steps), Direction::Forward, true))
+        (
+            JobEvent::RetryForward,
+            plan::retry(&all_steps, plan::forward_round(&all_steps), Direction::Forward, true),
+        )
     };
-    let state = found.state.transition(event).map_err(|why| StoreError::corrupt("job", why))?;
+    let state = found
+        .state
+        .transition(event)
+        .map_err(|why| StoreError::corrupt("job", why))?;
     jobs::reopen(connection, id, state, round).await?;
     steps::insert(connection, id, round, &plan).await?;
     let data = json!({"by": actor.name, "round": round, "steps": plan.len()});
@@ -113,7 +138,9 @@ pub async fn retry(connection: &mut PgConnection, actor: &Actor, id: Uuid) -> Re
 }
 
 async fn lock(connection: &mut PgConnection, id: Uuid) -> Result<Job> {
-    jobs::lock(connection, id).await?.ok_or_else(|| ServiceError::not_found("job", id))
+    jobs::lock(connection, id)
+        .await?
+        .ok_or_else(|| ServiceError::not_found("job", id))
 }
 
 fn superseded(id: Uuid, by: Uuid) -> ServiceError {
@@ -125,7 +152,11 @@ fn superseded(id: Uuid, by: Uuid) -> ServiceError {
 }
 
 async fn record(connection: &mut PgConnection, actor: &Actor, action: &str, job: &Job) -> Result<()> {
-    let subject = Subject { app: Some(&job.app), environment: Some(&job.environment), job: Some(job.id) };
+    let subject = Subject {
+        app: Some(&job.app),
+        environment: Some(&job.environment),
+        job: Some(job.id),
+    };
     audit::record(connection, &actor.name, action, subject, &json!({})).await?;
     Ok(())
 }

@@ -40,7 +40,10 @@ pub async fn abort_queue(connection: &mut PgConnection, environment: Uuid, succe
 async fn end(connection: &mut PgConnection, job: Uuid, successor: Uuid) -> Result<()> {
     if jobs::supersede(connection, job, successor).await? {
         let data = json!({"superseded_by": successor});
-        let events = [NewEvent::new("job.superseded", data.clone()), NewEvent::new("job.aborted", data)];
+        let events = [
+            NewEvent::new("job.superseded", data.clone()),
+            NewEvent::new("job.aborted", data),
+        ];
         events::append(connection, job, &events).await?;
     }
     Ok(())

@@ -59,16 +59,28 @@ pub async fn create(
 /// # Errors
 /// [`Code::Unauthenticated`], with the same words for a token that is malformed, unknown or wrong.
 pub async fn authenticate(connection: &mut PgConnection, token: &str) -> Result<Actor> {
-    let unknown = || ServiceError::new(Code::Unauthenticated, "This token is not known. Make one with: greenlight token create");
+    let unknown = || {
+        ServiceError::new(
+            Code::Unauthenticated,
+            "This token is not known. Make one with: greenlight token create",
+        )
+    };
     let (id, secret) = parse(token).ok_or_else(unknown)?;
     let stored = tokens::get(connection, id).await?.ok_or_else(unknown)?;
     if !bool::from(stored.hash.ct_eq(hash(&secret).as_slice())) {
         return Err(unknown());
     }
     if stored.expired {
-        return Err(ServiceError::new(Code::Unauthenticated, "This token has expired. Make a new one."));
+        return Err(ServiceError::new(
+            Code::Unauthenticated,
+            "This token has expired. Make a new one.",
+        ));
     }
-    Ok(Actor { token: stored.id, name: stored.name, role: stored.role })
+    Ok(Actor {
+        token: stored.id,
+        name: stored.name,
+        role: stored.role,
+    })
 }
 
 fn parse(token: &str) -> Option<(Uuid, [u8; SECRET_BYTES])> {
@@ -88,9 +100,20 @@ mod tests {
     #[test]
     fn only_a_whole_token_is_read() {
         let id = Uuid::now_v7();
-        let good = format!("{PREFIX}{}_{}", id.simple(), URL_SAFE_NO_PAD.encode([7u8; SECRET_BYTES]));
+        let good = format!(
+            "{PREFIX}{}_{}",
+            id.simple(),
+            URL_SAFE_NO_PAD.encode([7u8; SECRET_BYTES])
+        );
         assert_eq!(parse(&good), Some((id, [7u8; SECRET_BYTES])));
-        for bad in ["", "glt_", "glt_x_y", &good[1..], &good[..good.len() - 1], &format!("{good}A")] {
+        for bad in [
+            "",
+            "glt_",
+            "glt_x_y",
+            &good[1..],
+            &good[..good.len() - 1],
+            &format!("{good}A"),
+        ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }

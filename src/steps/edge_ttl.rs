@@ -20,12 +20,18 @@ pub struct EdgeTtl;
 #[async_trait]
 impl StepRunner for EdgeTtl {
     async fn run(&self, context: &StepContext) -> Result<Outcome, StepError> {
-        let StepParams::EdgeTtl { flip, seconds } = &context.step.params else { return Err(wrong_params(context)) };
+        let StepParams::EdgeTtl { flip, seconds } = &context.step.params else {
+            return Err(wrong_params(context));
+        };
         if !moved_traffic(context, *flip) {
-            return Ok(Outcome::Skip(json!({"because": "the pointer said so already, and nobody had changed it"})));
+            return Ok(Outcome::Skip(
+                json!({"because": "the pointer said so already, and nobody had changed it"}),
+            ));
         }
         let mut connection = context.store.pool().acquire().await.map_err(StoreError::from)?;
-        let passed = steps::seconds_since_end(&mut connection, context.job.id, *flip).await?.unwrap_or(0.0);
+        let passed = steps::seconds_since_end(&mut connection, context.job.id, *flip)
+            .await?
+            .unwrap_or(0.0);
         let left = f64::from(*seconds) - passed;
         if left <= 0.0 {
             return Ok(Outcome::Done(Done::new(json!({"seconds": seconds}))));
@@ -41,9 +47,15 @@ impl StepRunner for EdgeTtl {
 /// False when the flip of this component changed nothing, and no superseded job had either: then no edge
 /// and no cache can hold anything else.
 pub(super) fn moved_traffic(context: &StepContext, flip: i32) -> bool {
-    let touched_before =
-        context.step.component.as_ref().is_some_and(|name| context.job.inherited.found.contains_key(name));
+    let touched_before = context
+        .step
+        .component
+        .as_ref()
+        .is_some_and(|name| context.job.inherited.found.contains_key(name));
     let Some(step) = context.other(flip) else { return true };
-    let already = FlipOutput::of(step).targets.values().all(|target| target.outcome != "written");
+    let already = FlipOutput::of(step)
+        .targets
+        .values()
+        .all(|target| target.outcome != "written");
     touched_before || !already || !step.wanted.is_empty() || step.state == crate::domain::job::StepState::Failed
 }

@@ -71,7 +71,9 @@ struct Run<'a> {
 #[async_trait]
 impl StepRunner for FlipStep {
     async fn run(&self, context: &StepContext) -> Result<Outcome, StepError> {
-        let StepParams::Flip(flip) = &context.step.params else { return Err(wrong_params(context)) };
+        let StepParams::Flip(flip) = &context.step.params else {
+            return Err(wrong_params(context));
+        };
         let environment = context.environment()?;
         let component = context.component()?;
         let run = Run {
@@ -95,7 +97,8 @@ impl Run<'_> {
             match look {
                 Ok(observed) => seen.push((identity, observed)),
                 Err(error) => {
-                    self.errors.push((identity.target.clone(), error.job_error(), error.retry()));
+                    self.errors
+                        .push((identity.target.clone(), error.job_error(), error.retry()));
                 }
             }
         }
@@ -127,9 +130,8 @@ impl Run<'_> {
         let mut done = Done::new(json!(output));
         done.warnings = std::mem::take(&mut self.warnings);
         if !drift.is_empty() {
-            let effect: Effect = Box::new(move |connection| {
-                Box::pin(async move { pointers::set_drift(connection, &drift).await })
-            });
+            let effect: Effect =
+                Box::new(move |connection| Box::pin(async move { pointers::set_drift(connection, &drift).await }));
             done.effects.push(effect);
         }
         Ok(Outcome::Done(done))
@@ -143,11 +145,17 @@ impl Run<'_> {
         let epoch = self.epoch(&known, &seen);
         let mut ours_jobs = context.job.inherited.jobs.clone();
         ours_jobs.push(context.job.id);
-        let inherited = context.step.component.as_ref().and_then(|name| context.job.inherited.found.get(name));
+        let inherited = context
+            .step
+            .component
+            .as_ref()
+            .and_then(|name| context.job.inherited.found.get(name));
         let mut plans = Vec::new();
         for (identity, observed) in seen {
             let target = &identity.target;
-            let Some(wanted) = self.wanted(target, epoch) else { continue };
+            let Some(wanted) = self.wanted(target, epoch) else {
+                continue;
+            };
             let found = context
                 .step
                 .found
@@ -165,7 +173,11 @@ impl Run<'_> {
                 let ours = pointers::ours(&mut connection, &identity.key, &ours_jobs).await?;
                 // Until a pointer is taken, whatever it said at the first look is accepted.
                 let accepted = ours.contains(&observed.value)
-                    || if taken { observed.value == expected } else { observed.value == found };
+                    || if taken {
+                        observed.value == expected
+                    } else {
+                        observed.value == found
+                    };
                 if !accepted {
                     self.foreign(identity, &observed, &found, &mut action);
                 }
@@ -179,7 +191,13 @@ impl Run<'_> {
                     action = Action::Leave;
                 }
             }
-            plans.push(Plan { identity, seen: observed, found, wanted, action });
+            plans.push(Plan {
+                identity,
+                seen: observed,
+                found,
+                wanted,
+                action,
+            });
         }
         if !self.errors.is_empty() && context.step.on_failure == OnFailure::Unwind {
             return Err(self.failure(&FlipOutput::default()));
@@ -204,7 +222,10 @@ impl Run<'_> {
         match self.flip.on_foreign {
             OnForeign::Overwrite => self.warnings.push(Warning::new(
                 "pointer_overwritten",
-                format!("Component {}: {pointer} said {says}, which was not ours; it was written over.", self.component),
+                format!(
+                    "Component {}: {pointer} said {says}, which was not ours; it was written over.",
+                    self.component
+                ),
             )),
             OnForeign::Leave => {
                 *action = Action::Leave;
@@ -242,7 +263,10 @@ impl Run<'_> {
                     .iter()
                     .filter(|pointer| Some(&pointer.component) == self.context.step.component.as_ref())
                     .map(|pointer| pointer.epoch)
-                    .chain(seen.iter().map(|(_, observed)| pointer::epoch_of(observed.value.as_deref()))),
+                    .chain(
+                        seen.iter()
+                            .map(|(_, observed)| pointer::epoch_of(observed.value.as_deref())),
+                    ),
                 self.flip.raise_epoch,
             ),
         }
@@ -255,9 +279,9 @@ impl Run<'_> {
         }
         match &self.flip.want {
             Want::Shift(shift) => Some(Some(self.router.render(shift, epoch))),
-            Want::Restore(values) => {
-                values.get(target).map(|value| value.as_ref().map(|value| pointer::with_epoch(value, epoch)))
-            }
+            Want::Restore(values) => values
+                .get(target)
+                .map(|value| value.as_ref().map(|value| pointer::with_epoch(value, epoch))),
             Want::Exactly(values) => values.get(target).cloned(),
         }
     }
@@ -270,7 +294,8 @@ impl Run<'_> {
         let guard = WriteGuard::new(self.context.config.write_timeout);
         let writes = self.store_intents(&plans).await?;
         let answers = join_all(plans.iter().map(|plan| {
-            self.router.write(&plan.identity.target, &plan.seen, plan.wanted.as_deref(), guard)
+            self.router
+                .write(&plan.identity.target, &plan.seen, plan.wanted.as_deref(), guard)
         }))
         .await;
 
@@ -286,8 +311,11 @@ impl Run<'_> {
                     if error.is_surely_without_effect() {
                         answered.push((*write, None, "refused"));
                     }
-                    self.errors.push((plan.identity.target.clone(), error.job_error(), error.retry()));
-                    output.targets.insert(plan.identity.target.clone(), target_output(plan, None, "failed"));
+                    self.errors
+                        .push((plan.identity.target.clone(), error.job_error(), error.retry()));
+                    output
+                        .targets
+                        .insert(plan.identity.target.clone(), target_output(plan, None, "failed"));
                 }
             }
         }
@@ -296,11 +324,15 @@ impl Run<'_> {
             let target = &plan.identity.target;
             match result {
                 Ok(()) => {
-                    output.targets.insert(target.clone(), target_output(plan, version, "written"));
+                    output
+                        .targets
+                        .insert(target.clone(), target_output(plan, version, "written"));
                     self.note_race(plan, version).await;
                 }
                 Err((error, retry)) => {
-                    output.targets.insert(target.clone(), target_output(plan, version, "failed"));
+                    output
+                        .targets
+                        .insert(target.clone(), target_output(plan, version, "failed"));
                     self.errors.push((target.clone(), error, retry));
                 }
             }
@@ -317,8 +349,14 @@ impl Run<'_> {
     async fn store_intents(&self, plans: &[Plan<'_>]) -> Result<Vec<i64>, StepError> {
         let config = &self.context.config;
         let position = self.context.step.position;
-        let found: Values = plans.iter().map(|plan| (plan.identity.target.clone(), plan.found.clone())).collect();
-        let wanted: Values = plans.iter().map(|plan| (plan.identity.target.clone(), plan.wanted.clone())).collect();
+        let found: Values = plans
+            .iter()
+            .map(|plan| (plan.identity.target.clone(), plan.found.clone()))
+            .collect();
+        let wanted: Values = plans
+            .iter()
+            .map(|plan| (plan.identity.target.clone(), plan.wanted.clone()))
+            .collect();
         let mut fenced = self.context.fence().await?;
         fenced.extend(config.lease.as_secs_f64()).await?;
         fenced.found_and_wanted(position, &found, &wanted).await?;
@@ -332,7 +370,11 @@ impl Run<'_> {
                 replaces: plan.seen.value.as_deref(),
                 replaces_version: plan.seen.version,
             };
-            writes.push(fenced.intend(position, &write, config.write_timeout.as_secs_f64()).await?);
+            writes.push(
+                fenced
+                    .intend(position, &write, config.write_timeout.as_secs_f64())
+                    .await?,
+            );
             fenced.event(
                 "pointer.intended",
                 json!({"position": position, "pointer": self.router.describe(&plan.identity.target),
@@ -351,8 +393,11 @@ impl Run<'_> {
             if attempt > 0 {
                 tokio::time::sleep(VERIFY_PAUSE).await;
             }
-            let observed =
-                self.router.observe(target).await.map_err(|error| (error.job_error(), error.retry()))?;
+            let observed = self
+                .router
+                .observe(target)
+                .await
+                .map_err(|error| (error.job_error(), error.retry()))?;
             if observed.value == plan.wanted {
                 return Ok(());
             }
@@ -375,7 +420,9 @@ impl Run<'_> {
 
     /// The version AWS gave tells whether somebody wrote between our look and our write.
     async fn note_race(&mut self, plan: &Plan<'_>, version: Option<i64>) {
-        let (Some(before), Some(ours)) = (plan.seen.version, version) else { return };
+        let (Some(before), Some(ours)) = (plan.seen.version, version) else {
+            return;
+        };
         if ours <= before + 1 {
             return;
         }

@@ -40,12 +40,20 @@ struct Notes {
 #[async_trait]
 impl StepRunner for Invalidate {
     async fn run(&self, context: &StepContext) -> Result<Outcome, StepError> {
-        let StepParams::Invalidate { flip, distribution_id, paths, timeout_seconds, on_timeout } = &context.step.params
+        let StepParams::Invalidate {
+            flip,
+            distribution_id,
+            paths,
+            timeout_seconds,
+            on_timeout,
+        } = &context.step.params
         else {
             return Err(wrong_params(context));
         };
         if !moved_traffic(context, *flip) {
-            return Ok(Outcome::Skip(json!({"because": "the pointer said so already, and nobody had changed it"})));
+            return Ok(Outcome::Skip(
+                json!({"because": "the pointer said so already, and nobody had changed it"}),
+            ));
         }
         let mut connection = context.store.pool().acquire().await.map_err(StoreError::from)?;
         let age = steps::seconds_since_start(&mut connection, context.job.id, context.step.position).await?;
@@ -57,7 +65,11 @@ impl StepRunner for Invalidate {
 
         let answer = match &notes.invalidation_id {
             Some(id) => cloudfront.invalidation(distribution_id, id).await,
-            None => cloudfront.create_invalidation(distribution_id, &context.step.token, paths).await,
+            None => {
+                cloudfront
+                    .create_invalidation(distribution_id, &context.step.token, paths)
+                    .await
+            }
         };
         let invalidation = match answer {
             Ok(invalidation) => invalidation,
@@ -69,7 +81,9 @@ impl StepRunner for Invalidate {
             Err(error) => return Err(refused(&error)),
         };
         if notes.invalidation_id.is_none() {
-            let notes = Notes { invalidation_id: Some(invalidation.id.clone()) };
+            let notes = Notes {
+                invalidation_id: Some(invalidation.id.clone()),
+            };
             let mut fenced = context.fence().await?;
             fenced.note(context.step.position, &json!(notes)).await?;
             fenced.event(
@@ -80,15 +94,26 @@ impl StepRunner for Invalidate {
             fenced.commit("invalidation").await?;
         }
         if invalidation.is_completed() {
-            return Ok(Outcome::Done(Done::new(output(context, distribution_id, paths, &invalidation))));
+            return Ok(Outcome::Done(Done::new(output(
+                context,
+                distribution_id,
+                paths,
+                &invalidation,
+            ))));
         }
         if late {
-            let what = format!("Invalidation {} on {distribution_id} is still in progress.", invalidation.id);
+            let what = format!(
+                "Invalidation {} on {distribution_id} is still in progress.",
+                invalidation.id
+            );
             return too_late(&what, *on_timeout, *timeout_seconds);
         }
         Ok(Outcome::Wait {
             secs: schedule::next_look_secs(age),
-            reason: format!("CloudFront has not completed invalidation {} on {distribution_id}", invalidation.id),
+            reason: format!(
+                "CloudFront has not completed invalidation {} on {distribution_id}",
+                invalidation.id
+            ),
         })
     }
 }
@@ -104,15 +129,20 @@ fn wait_for_room(error: &AwsError, age: f64) -> Outcome {
     } else {
         "CloudFront limits the rate of calls"
     };
-    Outcome::Wait { secs: schedule::next_try_secs(age), reason: format!("{why}; trying again") }
+    Outcome::Wait {
+        secs: schedule::next_try_secs(age),
+        reason: format!("{why}; trying again"),
+    }
 }
 
 fn too_late(what: &str, on_timeout: OnTimeout, timeout: u32) -> Result<Outcome, StepError> {
     match on_timeout {
         OnTimeout::Continue => {
             let mut done = Done::new(json!({"late": true, "message": what}));
-            let message = format!("{what} After {timeout} s the job went on without it: some visitors may still see \
-                                   the release before, from CloudFront's cache.");
+            let message = format!(
+                "{what} After {timeout} s the job went on without it: some visitors may still see \
+                                   the release before, from CloudFront's cache."
+            );
             done.warnings.push(Warning::new("invalidation_late", message));
             Ok(Outcome::Done(done))
         }

@@ -76,7 +76,10 @@ fn combine(errors: &[(String, JobError, Retry)], retry: Retry) -> StepError {
         return StepError::fatal(JobError::new("failed", "It failed without a reason."));
     };
     let messages: Vec<&str> = errors.iter().map(|(_, error, _)| error.message.as_str()).collect();
-    let error = JobError { message: messages.join(" "), ..first.clone() };
+    let error = JobError {
+        message: messages.join(" "),
+        ..first.clone()
+    };
     StepError::failed(error, retry)
 }
 
@@ -85,5 +88,8 @@ fn pointer_of<'a>(pointers: &'a [Pointer], key: &str) -> Option<&'a Pointer> {
 }
 
 fn said(value: Option<&str>) -> String {
-    value.map_or_else(|| "nothing (it does not exist)".to_owned(), |value| format!("{value:?}"))
+    value.map_or_else(
+        || "nothing (it does not exist)".to_owned(),
+        |value| format!("{value:?}"),
+    )
 }

@@ -31,27 +31,39 @@ pub struct Preflight {
 #[async_trait]
 impl StepRunner for Preflight {
     async fn run(&self, context: &StepContext) -> Result<Outcome, StepError> {
-        let StepParams::Preflight { on_drift } = &context.step.params else { return Err(wrong_params(context)) };
+        let StepParams::Preflight { on_drift } = &context.step.params else {
+            return Err(wrong_params(context));
+        };
         let environment = context.environment()?;
         let component = context.component()?;
         let router = traffic::router(&self.aws, &environment.aws, component);
         let looks = join_all(router.pointers().iter().map(|pointer| router.observe(&pointer.target)));
         let distribution = async {
             let Some(cdn) = &component.cdn else { return Ok(()) };
-            self.aws.cloudfront(&environment.aws).await.look_at_distribution(&cdn.distribution_id).await
+            self.aws
+                .cloudfront(&environment.aws)
+                .await
+                .look_at_distribution(&cdn.distribution_id)
+                .await
         };
         let (looks, distribution) = join(looks, distribution).await;
         distribution.map_err(|error| {
             if error.class == Class::NotFound {
                 let message = format!("Component {}: {error}", component.name);
-                return StepError::fatal(JobError::new("distribution_not_found", message).hint(
-                    "Correct cdn.distribution_id in the environment's document, or the account it works in.",
-                ));
+                return StepError::fatal(
+                    JobError::new("distribution_not_found", message)
+                        .hint("Correct cdn.distribution_id in the environment's document, or the account it works in."),
+                );
             }
             aws_step_error(&error)
         })?;
 
-        let mut connection = context.store.pool().acquire().await.map_err(crate::store::StoreError::from)?;
+        let mut connection = context
+            .store
+            .pool()
+            .acquire()
+            .await
+            .map_err(crate::store::StoreError::from)?;
         let known = pointers::of_environment(&mut connection, context.job.environment_id).await?;
         let mut ours_jobs = context.job.inherited.jobs.clone();
         ours_jobs.push(context.job.id);
@@ -63,19 +75,30 @@ impl StepRunner for Preflight {
             let expected = pointer.and_then(|pointer| pointer.value.clone());
             let accepted = !taken
                 || observed.value == expected
-                || pointers::ours(&mut connection, &identity.key, &ours_jobs).await?.contains(&observed.value);
+                || pointers::ours(&mut connection, &identity.key, &ours_jobs)
+                    .await?
+                    .contains(&observed.value);
             if !taken && observed.value.is_none() && !router.may_create() {
-                let message =
-                    format!("Component {}: {} does not exist.", component.name, router.describe(&identity.target));
+                let message = format!(
+                    "Component {}: {} does not exist.",
+                    component.name,
+                    router.describe(&identity.target)
+                );
                 return Err(StepError::fatal(JobError::new("parameter_not_found", message).hint(
                     "Create the parameter, correct its name in the environment's document, or set \
                      create_parameter to true there.",
                 )));
             }
             if !accepted {
-                drifted.insert(identity.key.clone(), (identity.target.clone(), expected, observed.value.clone()));
+                drifted.insert(
+                    identity.key.clone(),
+                    (identity.target.clone(), expected, observed.value.clone()),
+                );
             }
-            seen.insert(identity.target.clone(), json!({"value": observed.value, "version": observed.version}));
+            seen.insert(
+                identity.target.clone(),
+                json!({"value": observed.value, "version": observed.version}),
+            );
         }
         drop(connection);
         if drifted.is_empty() {
@@ -96,21 +119,29 @@ impl StepRunner for Preflight {
         let words = words.join(" ");
         if *on_drift == OnDrift::Overwrite {
             let mut done = Done::new(json!({"pointers": seen}));
-            done.warnings.push(Warning::new("pointer_drifted", format!("{words} It is written over, as asked.")));
+            done.warnings.push(Warning::new(
+                "pointer_drifted",
+                format!("{words} It is written over, as asked."),
+            ));
             return Ok(Outcome::Done(done));
         }
         let drift: BTreeMap<String, Value> = drifted
             .into_iter()
             .map(|(key, (target, expected, found))| {
-                (key, json!({"component": component.name, "target": target, "expected": expected, "found": found}))
+                (
+                    key,
+                    json!({"component": component.name, "target": target, "expected": expected, "found": found}),
+                )
             })
             .collect();
         let mut fenced = context.fence().await?;
         fenced.set_drift(&drift).await?;
         fenced.commit("drift").await?;
-        Err(StepError::fatal(JobError::new("pointer_drifted", format!("{words} Nothing was touched.")).hint(
-            "Find out who changed it. Then promote again with \"on_drift\": \"overwrite\", or POST a rollback, \
+        Err(StepError::fatal(
+            JobError::new("pointer_drifted", format!("{words} Nothing was touched.")).hint(
+                "Find out who changed it. Then promote again with \"on_drift\": \"overwrite\", or POST a rollback, \
              or put the old value back.",
-        )))
+            ),
+        ))
     }
 }

@@ -62,7 +62,9 @@ struct Final {
 #[async_trait]
 impl StepRunner for Settle {
     async fn run(&self, context: &StepContext) -> Result<Outcome, StepError> {
-        let StepParams::Settle { flips, record } = &context.step.params else { return Err(wrong_params(context)) };
+        let StepParams::Settle { flips, record } = &context.step.params else {
+            return Err(wrong_params(context));
+        };
         let finals = self.look(context, flips).await?;
         if let Some(error) = unsettled(context, &finals) {
             return Err(error);
@@ -74,12 +76,18 @@ impl StepRunner for Settle {
         let mut wrong: BTreeMap<Name, Values> = BTreeMap::new();
         let mut late: f64 = 0.0;
         for last in &finals {
-            let observed = last.observed.as_ref().map_err(|error| StepError::fatal(error.clone()))?;
+            let observed = last
+                .observed
+                .as_ref()
+                .map_err(|error| StepError::fatal(error.clone()))?;
             let mut drift = None;
             if observed.value != last.expected {
                 let unanswered = pointers::unanswered(&mut connection, &last.key).await?;
                 if !last.left && unanswered.contains(&observed.value) {
-                    wrong.entry(last.component.clone()).or_default().insert(last.target.clone(), last.expected.clone());
+                    wrong
+                        .entry(last.component.clone())
+                        .or_default()
+                        .insert(last.target.clone(), last.expected.clone());
                     warnings.push(late_landed(last, observed));
                     continue;
                 }
@@ -91,7 +99,13 @@ impl StepRunner for Settle {
             }
             let left = pointers::late_for(&mut connection, &last.key, last.expected.as_deref(), watch_secs).await?;
             late = late.max(left.unwrap_or(0.0));
-            settled.push(settled_pointer(last, observed, drift, pointer_before(&known, &last.key), record));
+            settled.push(settled_pointer(
+                last,
+                observed,
+                drift,
+                pointer_before(&known, &last.key),
+                record,
+            ));
         }
         drop(connection);
         if !wrong.is_empty() {
@@ -108,7 +122,12 @@ impl StepRunner for Settle {
         }
         let shown: BTreeMap<String, Value> = settled
             .iter()
-            .map(|pointer| (pointer.key.clone(), json!({"value": pointer.value, "version": pointer.version})))
+            .map(|pointer| {
+                (
+                    pointer.key.clone(),
+                    json!({"value": pointer.value, "version": pointer.version}),
+                )
+            })
             .collect();
         let mut done = Done::new(json!({"pointers": shown}));
         done.warnings = warnings;
@@ -141,7 +160,14 @@ impl Settle {
                 // What was there before the first of them stays what was found.
                 let found = last.remove(&key).map_or(after.found, |earlier| earlier.found);
                 let left = after.outcome == "left";
-                last.insert(key, LastWord { expected: after.value, found, left });
+                last.insert(
+                    key,
+                    LastWord {
+                        expected: after.value,
+                        found,
+                        left,
+                    },
+                );
             }
         }
         let mut looks = Vec::new();
@@ -197,7 +223,11 @@ fn unsettled(context: &StepContext, finals: &[Final]) -> Option<StepError> {
         .iter()
         .map(|last| match &last.observed {
             Ok(observed) if observed.value == last.expected => {
-                format!("{} says what it shall: {}.", last.words, said(observed.value.as_deref()))
+                format!(
+                    "{} says what it shall: {}.",
+                    last.words,
+                    said(observed.value.as_deref())
+                )
             }
             Ok(observed) => format!(
                 "{} says {} and shall say {}.",
@@ -208,7 +238,11 @@ fn unsettled(context: &StepContext, finals: &[Final]) -> Option<StepError> {
             Err(error) => format!("{} can't be read: {}", last.words, error.message),
         })
         .collect();
-    let message = if says.is_empty() { "No pointer could be reached.".to_owned() } else { says.join(" ") };
+    let message = if says.is_empty() {
+        "No pointer could be reached.".to_owned()
+    } else {
+        says.join(" ")
+    };
     Some(StepError::fatal(JobError::new("not_settled", message)))
 }
 
@@ -261,7 +295,11 @@ fn settled_pointer(
         Record::Undone => (was_taken, before.and_then(|pointer| pointer.release.clone())),
     };
     // What was left to somebody else is not what we say it must be: the old expectation stays.
-    let value = if last.left { before.and_then(|pointer| pointer.value.clone()) } else { last.expected.clone() };
+    let value = if last.left {
+        before.and_then(|pointer| pointer.value.clone())
+    } else {
+        last.expected.clone()
+    };
     Settled {
         key: last.key.clone(),
         taken,
@@ -277,7 +315,10 @@ fn settled_pointer(
 fn found_by_component(finals: &[Final]) -> BTreeMap<Name, Values> {
     let mut found: BTreeMap<Name, Values> = BTreeMap::new();
     for last in finals {
-        found.entry(last.component.clone()).or_default().insert(last.target.clone(), last.found.clone());
+        found
+            .entry(last.component.clone())
+            .or_default()
+            .insert(last.target.clone(), last.found.clone());
     }
     found
 }
@@ -289,7 +330,13 @@ async fn record_deployment(
     taken_over: &BTreeMap<Name, Values>,
 ) -> crate::store::Result<()> {
     let environment: Uuid = job.environment_id;
-    let new = |release, kind| NewDeployment { environment, release, kind, job: job.id, by: &job.created_by };
+    let new = |release, kind| NewDeployment {
+        environment,
+        release,
+        kind,
+        job: job.id,
+        by: &job.created_by,
+    };
     match record {
         Record::Promoted { release } => {
             deployments::insert_taken_over(connection, environment, taken_over, &job.created_by).await?;

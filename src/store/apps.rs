@@ -19,7 +19,12 @@ type Row = (String, Option<String>, DateTime<Utc>, DateTime<Utc>);
 
 fn app((name, description, created_at, updated_at): Row) -> Result<App> {
     let name = Name::parse(&name).map_err(|why| StoreError::corrupt("application", why))?;
-    Ok(App { name, description, created_at, updated_at })
+    Ok(App {
+        name,
+        description,
+        created_at,
+        updated_at,
+    })
 }
 
 /// Creates or changes one. True: it is new.
@@ -79,15 +84,23 @@ pub async fn lock(connection: &mut PgConnection, name: &Name) -> Result<bool> {
 
 /// True when it has environments.
 pub async fn has_environments(connection: &mut PgConnection, name: &Name) -> Result<bool> {
-    Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM environments WHERE app = $1)")
-        .bind(name.as_str())
-        .fetch_one(connection)
-        .await?)
+    Ok(
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM environments WHERE app = $1)")
+            .bind(name.as_str())
+            .fetch_one(connection)
+            .await?,
+    )
 }
 
 /// Deletes it with its releases. It must have no environments.
 pub async fn delete(connection: &mut PgConnection, name: &Name) -> Result<()> {
-    sqlx::query("DELETE FROM releases WHERE app = $1").bind(name.as_str()).execute(&mut *connection).await?;
-    sqlx::query("DELETE FROM apps WHERE name = $1").bind(name.as_str()).execute(connection).await?;
+    sqlx::query("DELETE FROM releases WHERE app = $1")
+        .bind(name.as_str())
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("DELETE FROM apps WHERE name = $1")
+        .bind(name.as_str())
+        .execute(connection)
+        .await?;
     Ok(())
 }

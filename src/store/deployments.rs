@@ -41,7 +41,12 @@ pub async fn history(connection: &mut PgConnection, environment: Uuid) -> Result
                 .map(|text| Version::parse(&text))
                 .transpose()
                 .map_err(|why| StoreError::corrupt("deployment", why))?;
-            Ok(deployment::Deployment { id, release, rolled_back, open })
+            Ok(deployment::Deployment {
+                id,
+                release,
+                rolled_back,
+                open,
+            })
         })
         .collect()
 }

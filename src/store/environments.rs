@@ -18,11 +18,25 @@ pub struct Environment {
     pub updated_at: DateTime<Utc>,
 }
 
-type Row = (Uuid, String, String, Json<EnvironmentDocument>, DateTime<Utc>, DateTime<Utc>);
+type Row = (
+    Uuid,
+    String,
+    String,
+    Json<EnvironmentDocument>,
+    DateTime<Utc>,
+    DateTime<Utc>,
+);
 
 fn environment((id, app, name, Json(document), created_at, updated_at): Row) -> Result<Environment> {
     let parse = |text: &str| Name::parse(text).map_err(|why| StoreError::corrupt("environment", why));
-    Ok(Environment { id, app: parse(&app)?, name: parse(&name)?, document, created_at, updated_at })
+    Ok(Environment {
+        id,
+        app: parse(&app)?,
+        name: parse(&name)?,
+        document,
+        created_at,
+        updated_at,
+    })
 }
 
 pub async fn get(connection: &mut PgConnection, app: &Name, name: &Name) -> Result<Option<Environment>> {

@@ -50,12 +50,12 @@ pub async fn append(connection: &mut PgConnection, job: Uuid, events: &[NewEvent
 
 /// Events after `after`, oldest first.
 pub async fn list(connection: &mut PgConnection, job: Uuid, after: i64, limit: i64) -> Result<Vec<Event>> {
-    Ok(sqlx::query_as(
-        "SELECT id, at, kind, data FROM job_events WHERE job_id = $1 AND id > $2 ORDER BY id LIMIT $3",
+    Ok(
+        sqlx::query_as("SELECT id, at, kind, data FROM job_events WHERE job_id = $1 AND id > $2 ORDER BY id LIMIT $3")
+            .bind(job)
+            .bind(after)
+            .bind(limit)
+            .fetch_all(connection)
+            .await?,
     )
-    .bind(job)
-    .bind(after)
-    .bind(limit)
-    .fetch_all(connection)
-    .await?)
 }

@@ -22,10 +22,12 @@ type Row = (Vec<u8>, i16, Option<String>, Json<Value>);
 
 /// Takes the key until the transaction ends. False: another request holds it.
 pub async fn try_lock(connection: &mut PgConnection, token: Uuid, route: &str, key: &str) -> Result<bool> {
-    Ok(sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 7))")
-        .bind(format!("{token} {route} {key}"))
-        .fetch_one(connection)
-        .await?)
+    Ok(
+        sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 7))")
+            .bind(format!("{token} {route} {key}"))
+            .fetch_one(connection)
+            .await?,
+    )
 }
 
 /// The answer kept under a key, unless it is too old.

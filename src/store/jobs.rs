@@ -113,12 +113,16 @@ pub async fn get(connection: &mut PgConnection, id: Uuid) -> Result<Option<Job>>
 
 /// Reads it and locks its row.
 pub async fn lock(connection: &mut PgConnection, id: Uuid) -> Result<Option<Job>> {
-    sqlx::query_as::<_, JobRow>(concat!("SELECT ", job_columns!(), " FROM jobs WHERE id = $1 FOR UPDATE"))
-        .bind(id)
-        .fetch_optional(connection)
-        .await?
-        .map(Job::try_from)
-        .transpose()
+    sqlx::query_as::<_, JobRow>(concat!(
+        "SELECT ",
+        job_columns!(),
+        " FROM jobs WHERE id = $1 FOR UPDATE"
+    ))
+    .bind(id)
+    .fetch_optional(connection)
+    .await?
+    .map(Job::try_from)
+    .transpose()
 }
 
 /// The job that holds an environment, its row locked.
@@ -137,12 +141,16 @@ pub async fn lock_holder(connection: &mut PgConnection, environment: Uuid) -> Re
 
 /// The job that holds an environment.
 pub async fn holder(connection: &mut PgConnection, environment: Uuid) -> Result<Option<Job>> {
-    sqlx::query_as::<_, JobRow>(concat!("SELECT ", job_columns!(), " FROM jobs WHERE environment_id = $1 AND holds"))
-        .bind(environment)
-        .fetch_optional(connection)
-        .await?
-        .map(Job::try_from)
-        .transpose()
+    sqlx::query_as::<_, JobRow>(concat!(
+        "SELECT ",
+        job_columns!(),
+        " FROM jobs WHERE environment_id = $1 AND holds"
+    ))
+    .bind(environment)
+    .fetch_optional(connection)
+    .await?
+    .map(Job::try_from)
+    .transpose()
 }
 
 /// An unfinished job of the environment, queued ones included.
@@ -228,10 +236,14 @@ pub async fn supersede(connection: &mut PgConnection, id: Uuid, by: Uuid) -> Res
 
 /// The queued jobs of an environment, oldest first.
 pub async fn queued(connection: &mut PgConnection, environment: Uuid) -> Result<Vec<Uuid>> {
-    Ok(sqlx::query_scalar("SELECT id FROM jobs WHERE environment_id = $1 AND state = 'queued' ORDER BY seq FOR UPDATE")
+    Ok(
+        sqlx::query_scalar(
+            "SELECT id FROM jobs WHERE environment_id = $1 AND state = 'queued' ORDER BY seq FOR UPDATE",
+        )
         .bind(environment)
         .fetch_all(connection)
-        .await?)
+        .await?,
+    )
 }
 
 /// Ends a queued job.

@@ -45,7 +45,10 @@ pub async fn claim(connection: &mut PgConnection, owner: Uuid, lease_secs: f64, 
     .await?;
     Ok(rows
         .into_iter()
-        .map(|(job, epoch, taken_over)| Claimed { lease: Lease { job, owner, epoch }, taken_over })
+        .map(|(job, epoch, taken_over)| Claimed {
+            lease: Lease { job, owner, epoch },
+            taken_over,
+        })
         .collect())
 }
 
@@ -69,7 +72,10 @@ pub async fn heartbeat(store: &Store, owner: Uuid, jobs: &[Uuid], lease_secs: f6
     .bind(lease_secs)
     .fetch_all(store.pool())
     .await?;
-    Ok(rows.into_iter().map(|(job, epoch)| Lease { job, owner, epoch }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(job, epoch)| Lease { job, owner, epoch })
+        .collect())
 }
 
 /// Gives a lease back, so that another worker can go on at once.

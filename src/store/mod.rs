@@ -53,7 +53,10 @@ pub enum StoreError {
 
 impl StoreError {
     pub fn corrupt(what: &'static str, why: impl ToString) -> Self {
-        Self::Corrupt { what, why: why.to_string() }
+        Self::Corrupt {
+            what,
+            why: why.to_string(),
+        }
     }
 
     /// True when a unique constraint of this name refused a row.
@@ -105,32 +108,38 @@ impl Store {
     }
 
     fn options(url: &str) -> Result<PgConnectOptions> {
-        let options = PgConnectOptions::from_str(url).map_err(|_| {
-            StoreError::Url("expected postgres://user:password@host:port/database".to_owned())
-        })?;
-        Ok(options
-            .application_name("greenlight")
-            .options([("statement_timeout", "30s"), ("idle_in_transaction_session_timeout", "60s")]))
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|_| StoreError::Url("expected postgres://user:password@host:port/database".to_owned()))?;
+        Ok(options.application_name("greenlight").options([
+            ("statement_timeout", "30s"),
+            ("idle_in_transaction_session_timeout", "60s"),
+        ]))
     }
 
     pub fn pool(&self) -> &PgPool {
         &self.pool
     }
 
-    /// Begins a transaction. In a task of its own, which ends also when the caller is cancelled: sqlx 0.9
-    /// gives a connection whose `BEGIN` was cancelled half-way back to the pool with the transaction open.
+    /// Begins a transaction.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
-        let pool = self.pool.clone();
-        match tokio::spawn(async move { pool.begin().await }).await {
-            Ok(begun) => Ok(begun?),
-            // The runtime is going down, and with it whoever asked.
-            Err(_) => Err(sqlx::Error::WorkerCrashed.into()),
-        }
+        self.begin_as("BEGIN").await
     }
 
     /// A transaction that only reads, and reads one moment: what several queries say fits together.
     pub async fn snapshot(&self) -> Result<Transaction<'static, Postgres>> {
-        Ok(self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+        self.begin_as("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+    }
+
+    /// In a task of its own, which ends also when the caller is cancelled (a client that hangs up, a
+    /// worker whose lease is gone): sqlx 0.9 gives a connection whose `BEGIN` was cancelled half-way back
+    /// to the pool with the transaction open, and the next user's statements end up in it.
+    async fn begin_as(&self, statement: &'static str) -> Result<Transaction<'static, Postgres>> {
+        let pool = self.pool.clone();
+        match tokio::spawn(async move { pool.begin_with(statement).await }).await {
+            Ok(begun) => Ok(begun?),
+            // The runtime is going down, and with it whoever asked.
+            Err(_) => Err(sqlx::Error::WorkerCrashed.into()),
+        }
     }
 
     /// Brings the schema up to date. Replicas that start together take turns: sqlx holds an advisory
@@ -165,12 +174,17 @@ impl Store {
 
 /// Tells workers, at commit, that something can be claimed.
 pub async fn notify_work(connection: &mut PgConnection) -> Result<()> {
-    sqlx::query("SELECT pg_notify('greenlight_work', '')").execute(connection).await?;
+    sqlx::query("SELECT pg_notify('greenlight_work', '')")
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
 /// Tells readers, at commit, that a job has changed.
 pub async fn notify_job(connection: &mut PgConnection, job: Uuid) -> Result<()> {
-    sqlx::query("SELECT pg_notify('greenlight_jobs', $1)").bind(job.to_string()).execute(connection).await?;
+    sqlx::query("SELECT pg_notify('greenlight_jobs', $1)")
+        .bind(job.to_string())
+        .execute(connection)
+        .await?;
     Ok(())
 }

@@ -24,8 +24,17 @@ pub struct Pointer {
     pub drift: Option<Value>,
 }
 
-type Row =
-    (String, String, String, bool, Option<String>, Option<i64>, i64, Option<String>, Option<Json<Value>>);
+type Row = (
+    String,
+    String,
+    String,
+    bool,
+    Option<String>,
+    Option<i64>,
+    i64,
+    Option<String>,
+    Option<Json<Value>>,
+);
 
 fn pointer((key, component, target, taken, value, version, epoch, release, drift): Row) -> Result<Pointer> {
     Ok(Pointer {
@@ -70,8 +79,18 @@ pub async fn replace(
     )
     .bind(environment)
     .bind(&keys)
-    .bind(identities.iter().map(|identity| identity.component.as_str()).collect::<Vec<_>>())
-    .bind(identities.iter().map(|identity| identity.target.as_str()).collect::<Vec<_>>())
+    .bind(
+        identities
+            .iter()
+            .map(|identity| identity.component.as_str())
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        identities
+            .iter()
+            .map(|identity| identity.target.as_str())
+            .collect::<Vec<_>>(),
+    )
     .execute(&mut *connection)
     .await?;
     for identity in identities {
@@ -178,10 +197,12 @@ pub async fn late_for(
 
 /// The values of unanswered writes to a pointer.
 pub async fn unanswered(connection: &mut PgConnection, key: &str) -> Result<Vec<Option<String>>> {
-    Ok(sqlx::query_scalar("SELECT DISTINCT value FROM pointer_writes WHERE pointer_key = $1 AND answered_at IS NULL")
-        .bind(key)
-        .fetch_all(connection)
-        .await?)
+    Ok(
+        sqlx::query_scalar("SELECT DISTINCT value FROM pointer_writes WHERE pointer_key = $1 AND answered_at IS NULL")
+            .bind(key)
+            .fetch_all(connection)
+            .await?,
+    )
 }
 
 /// What is true of a pointer once a job has ended.

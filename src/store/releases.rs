@@ -63,6 +63,28 @@ pub async fn insert(connection: &mut PgConnection, app: &Name, new: &NewRelease,
     Ok(done.rows_affected() == 1)
 }
 
+/// In what a stored release differs from one with its version. Compared by the database: it keeps numbers
+/// in its own form.
+pub async fn differences(connection: &mut PgConnection, app: &Name, new: &NewRelease) -> Result<Vec<&'static str>> {
+    let (commit, artifacts, metadata): (bool, bool, bool) = sqlx::query_as(
+        "SELECT commit IS DISTINCT FROM $3, artifacts <> $4, metadata <> $5
+         FROM releases WHERE app = $1 AND version = $2",
+    )
+    .bind(app.as_str())
+    .bind(new.version.as_str())
+    .bind(&new.commit)
+    .bind(Json(&new.artifacts))
+    .bind(Json(&new.metadata))
+    .fetch_one(connection)
+    .await?;
+    let all = [(commit, "commit"), (artifacts, "artifacts"), (metadata, "metadata")];
+    Ok(all
+        .into_iter()
+        .filter(|(differs, _)| *differs)
+        .map(|(_, name)| name)
+        .collect())
+}
+
 pub async fn get(connection: &mut PgConnection, app: &Name, version: &Version) -> Result<Option<Release>> {
     sqlx::query_as::<_, Row>(
         "SELECT app, version, commit, artifacts, metadata, created_at, created_by

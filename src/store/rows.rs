@@ -67,7 +67,9 @@ impl TryFrom<JobRow> for Job {
         let corrupt = |why: &dyn std::fmt::Display| StoreError::corrupt("job", why);
         let name = |text: &str| Name::parse(text).map_err(|why| corrupt(&why));
         let version = |text: Option<String>| {
-            text.map(|text| Version::parse(&text)).transpose().map_err(|why| corrupt(&why))
+            text.map(|text| Version::parse(&text))
+                .transpose()
+                .map_err(|why| corrupt(&why))
         };
         Ok(Job {
             id: row.id,
@@ -143,7 +145,11 @@ impl TryFrom<StepRow> for Step {
                 other => return Err(corrupt(&other)),
             },
             stage: row.stage,
-            component: row.component.map(|text| Name::parse(&text)).transpose().map_err(|why| corrupt(&why))?,
+            component: row
+                .component
+                .map(|text| Name::parse(&text))
+                .transpose()
+                .map_err(|why| corrupt(&why))?,
             params: row.params.0,
             after: row.after,
             on_failure: match row.on_failure.as_str() {

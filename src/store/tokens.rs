@@ -41,15 +41,20 @@ pub async fn insert(
 }
 
 pub async fn get(connection: &mut PgConnection, id: Uuid) -> Result<Option<StoredToken>> {
-    let row: Option<(Uuid, String, String, Vec<u8>, bool)> = sqlx::query_as(
-        "SELECT id, name, role, hash, coalesce(expires_at <= now(), false) FROM tokens WHERE id = $1",
-    )
-    .bind(id)
-    .fetch_optional(connection)
-    .await?;
+    let row: Option<(Uuid, String, String, Vec<u8>, bool)> =
+        sqlx::query_as("SELECT id, name, role, hash, coalesce(expires_at <= now(), false) FROM tokens WHERE id = $1")
+            .bind(id)
+            .fetch_optional(connection)
+            .await?;
     row.map(|(id, name, role, hash, expired)| {
         let role = role.parse().map_err(|why: String| StoreError::corrupt("token", why))?;
-        Ok(StoredToken { id, name, role, hash, expired })
+        Ok(StoredToken {
+            id,
+            name,
+            role,
+            hash,
+            expired,
+        })
     })
     .transpose()
 }

@@ -66,8 +66,6 @@ pub trait TrafficRouter: Send + Sync {
 /// The router of a component.
 pub fn router(aws: &Aws, account: &AwsAccount, component: &Component) -> Box<dyn TrafficRouter> {
     match &component.router {
-        Router::SsmPointer(settings) => {
-            Box::new(ssm_pointer::SsmPointerRouter::new(aws, account, component, settings))
-        }
+        Router::SsmPointer(settings) => Box::new(ssm_pointer::SsmPointerRouter::new(aws, account, component, settings)),
     }
 }

@@ -54,7 +54,10 @@ impl TrafficRouter for SsmPointerRouter {
     async fn observe(&self, target: &str) -> Result<Observed, AwsError> {
         let ssm = self.aws.ssm(&self.account, target).await;
         Ok(match ssm.get(&self.settings.parameter).await? {
-            Some(parameter) => Observed { value: Some(parameter.value), version: Some(parameter.version) },
+            Some(parameter) => Observed {
+                value: Some(parameter.value),
+                version: Some(parameter.version),
+            },
             None => Observed::default(),
         })
     }

@@ -55,29 +55,16 @@ struct Dev {
 
 impl Dev {
     fn start(folder: &Path, arguments: &[&str]) -> Self {
-        let mut child = command(folder)
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command(folder).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let mut dev = Self {
             child,
             out,
             said: Vec::new(),
         };
-        while !dev
-            .said
-            .last()
-            .is_some_and(|line| line.contains("get-parameter"))
-        {
+        while !dev.said.last().is_some_and(|line| line.contains("get-parameter")) {
             let mut line = String::new();
-            assert_ne!(
-                dev.out.read_line(&mut line).unwrap(),
-                0,
-                "it ended: {:?}",
-                dev.said
-            );
+            assert_ne!(dev.out.read_line(&mut line).unwrap(), 0, "it ended: {:?}", dev.said);
             dev.said.push(line);
         }
         dev
@@ -143,14 +130,8 @@ fn children(process: u32) -> Vec<u32> {
 
 fn is_running(pid: u32) -> bool {
     // A zombie has ended; who reaps it is not our business.
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        !stat
-            .rsplit(')')
-            .next()
-            .unwrap()
-            .trim_start()
-            .starts_with('Z')
-    })
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap().trim_start().starts_with('Z'))
 }
 
 fn wait_until_gone(pids: &[u32]) {
@@ -169,27 +150,18 @@ fn ctrl_c_and_sigterm_stop_everything_in_order() {
         let dev = Dev::start(&folder.0, &["--listen", "127.0.0.1:0"]);
         tokens.push(dev.said("Token").to_owned());
         let processes = dev.processes();
-        assert!(
-            processes.len() > 3,
-            "PostgreSQL and its processes: {processes:?}"
-        );
+        assert!(processes.len() > 3, "PostgreSQL and its processes: {processes:?}");
         dev.signal(signal);
         let status = dev.ended();
         assert!(status.success(), "{signal}: {status}");
-        assert!(
-            processes.iter().all(|pid| !is_running(*pid)),
-            "{signal}: {processes:?}"
-        );
+        assert!(processes.iter().all(|pid| !is_running(*pid)), "{signal}: {processes:?}");
         let log = fs::read_to_string(folder.0.join("postgres/postgres.log")).unwrap();
         assert!(log.contains("database system is shut down"), "{log}");
     }
     assert_eq!(tokens[0], tokens[1], "the token stays valid between runs");
     let file = folder.0.join("admin-token");
     assert_eq!(fs::read_to_string(&file).unwrap().trim(), tokens[0]);
-    assert_eq!(
-        fs::metadata(&file).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
@@ -216,10 +188,7 @@ fn a_second_one_on_the_folder_is_refused_and_cannot_wipe_it() {
     assert_eq!(second.status.code(), Some(1));
     let words = String::from_utf8(second.stderr).unwrap();
     assert!(words.contains("another `greenlight dev`"), "{words}");
-    assert!(
-        words.contains(&format!("process {}", dev.child.id())),
-        "{words}"
-    );
+    assert!(words.contains(&format!("process {}", dev.child.id())), "{words}");
     assert!(folder.0.join("admin-token").exists());
     dev.signal("-INT");
     assert!(dev.ended().success());
@@ -232,9 +201,7 @@ fn another_port_is_taken_when_the_default_one_is() {
     let _taken = TcpListener::bind("127.0.0.1:8080");
     let dev = Dev::start(&folder.0, &[]);
     assert!(
-        dev.said
-            .iter()
-            .any(|line| line.contains("Port 8080 is taken")),
+        dev.said.iter().any(|line| line.contains("Port 8080 is taken")),
         "{:?}",
         dev.said
     );
@@ -248,16 +215,10 @@ fn a_port_that_was_asked_for_and_is_taken_is_an_error() {
     let folder = Folder::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let refused = command(&folder.0)
-        .args(["--listen", &address])
-        .output()
-        .unwrap();
+    let refused = command(&folder.0).args(["--listen", &address]).output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
     let words = String::from_utf8(refused.stderr).unwrap();
-    assert!(
-        words.contains(&format!("could not listen on {address}")),
-        "{words}"
-    );
+    assert!(words.contains(&format!("could not listen on {address}")), "{words}");
 }
 
 #[test]

@@ -94,7 +94,10 @@ fn every_room_imports_only_what_lies_below_it() {
     let mut checked = 0;
     for (file, room) in rooms() {
         let Some(allowed) = rules.get(room.as_str()) else {
-            assert!(["main", "lib", "server", "sandbox"].contains(&room.as_str()), "no rule for the room {room}");
+            assert!(
+                ["main", "lib", "server", "sandbox"].contains(&room.as_str()),
+                "no rule for the room {room}"
+            );
             continue;
         };
         for import in imports(&fs::read_to_string(&file).unwrap()) {
@@ -111,7 +114,9 @@ fn sql_is_only_in_the_store() {
     let mut seen = 0;
     for (file, room) in rooms() {
         let text = fs::read_to_string(&file).unwrap();
-        let asks = ["sqlx::query", "query_as(", "query_scalar(", "raw_sql("].iter().any(|word| text.contains(word));
+        let asks = ["sqlx::query", "query_as(", "query_scalar(", "raw_sql("]
+            .iter()
+            .any(|word| text.contains(word));
         // The private PostgreSQL is asked to create databases before there is a store.
         let excepted = file.ends_with("sandbox/postgres/mod.rs");
         assert!(!asks || room == "store" || excepted, "{} speaks SQL", file.display());

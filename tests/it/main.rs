@@ -8,6 +8,7 @@
 
 mod binary;
 mod dev_command;
+mod docs;
 mod double;
 mod layers;
 mod moto;
@@ -15,5 +16,6 @@ mod private_postgres;
 mod promotion;
 mod proofs;
 mod rollback;
+mod store;
 mod support;
 mod workers;

@@ -7,6 +7,7 @@ use std::{
     env,
     path::{Path, PathBuf},
     process::Command,
+    thread,
 };
 
 use aws_config::{Region, SdkConfig, sts::AssumeRoleProvider};
@@ -18,29 +19,35 @@ use aws_sdk_cloudfront::types::{
 use aws_sdk_ssm::types::ParameterType;
 use greenlight::sandbox::dev::sdk_config;
 use serde_json::{Value, json};
+use tokio::sync::{OnceCell, oneshot};
+use uuid::Uuid;
 
 use crate::support::{
-    ENVIRONMENT, PARAMETER, REGION, SECOND_REGION,
+    ENVIRONMENT, REGION, SECOND_REGION,
     process::{Api, Process, Replica, Site, eventually},
-    web, web_with,
+    web_with,
 };
 
-/// A running moto. It ends with the handle.
+/// A running moto.
 struct Moto {
     _process: Process,
     endpoint_url: String,
 }
 
+/// One moto for all tests, each of which has a parameter of its own.
+async fn moto() -> &'static Moto {
+    static MOTO: OnceCell<Moto> = OnceCell::const_new();
+    MOTO.get_or_init(Moto::start).await
+}
+
 impl Moto {
     /// Starts it on a port of its own choice, and waits until it answers.
     async fn start() -> Self {
-        let python = python();
-        let mut command = Command::new(&python);
-        command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]);
-        for variable in ["PYTHONPATH", "PYTHONHOME", "MOTO_PORT"] {
-            command.env_remove(variable);
-        }
-        let mut process = Process::start(command);
+        let python = env::var_os("GREENLIGHT_TEST_PYTHON").map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python"),
+            PathBuf::from,
+        );
+        let mut process = start_for_good(&python).await;
         let endpoint_url = eventually("moto says where it listens", async || {
             let said = process.said().join("\n");
             assert_eq!(process.status(), None, "{}", missing(&python, &said));
@@ -50,14 +57,23 @@ impl Moto {
         .await;
         let api = Api::new(endpoint_url.strip_prefix("http://").unwrap().parse().unwrap(), None);
         eventually("moto answers", async || {
-            api.try_get("/moto-api/data.json").await.is_ok_and(|answer| answer.status == 200).then_some(())
+            api.try_get("/moto-api/data.json")
+                .await
+                .is_ok_and(|answer| answer.status == 200)
+                .then_some(())
         })
         .await;
-        Self { _process: process, endpoint_url }
+        Self {
+            _process: process,
+            endpoint_url,
+        }
     }
 
     fn sdk(&self, region: &'static str) -> SdkConfig {
-        sdk_config(&self.endpoint_url).into_builder().region(Region::from_static(region)).build()
+        sdk_config(&self.endpoint_url)
+            .into_builder()
+            .region(Region::from_static(region))
+            .build()
     }
 
     fn ssm(&self, region: &'static str) -> aws_sdk_ssm::Client {
@@ -69,12 +85,17 @@ impl Moto {
     }
 
     /// What the parameter says.
-    async fn pointer_in(&self, region: &'static str) -> Option<String> {
-        value_of(&self.ssm(region)).await
+    async fn pointer_in(&self, region: &'static str, parameter: &str) -> Option<String> {
+        value_of(&self.ssm(region), parameter).await
     }
 
-    async fn put_parameter(&self, region: &'static str, value: &str) {
-        let put = self.ssm(region).put_parameter().name(PARAMETER).value(value).overwrite(true);
+    async fn put_parameter(&self, region: &'static str, parameter: &str, value: &str) {
+        let put = self
+            .ssm(region)
+            .put_parameter()
+            .name(parameter)
+            .value(value)
+            .overwrite(true);
         put.r#type(ParameterType::String).send().await.unwrap();
     }
 
@@ -99,20 +120,32 @@ impl Moto {
             .build()
             .unwrap();
         let config = DistributionConfig::builder()
-            .caller_reference("test")
+            .caller_reference(Uuid::now_v7().to_string())
             .comment("")
             .enabled(true)
             .origins(Origins::builder().quantity(1).items(origin).build().unwrap())
             .default_cache_behavior(behavior)
             .build()
             .unwrap();
-        let made = self.cloudfront().create_distribution().distribution_config(config).send().await.unwrap();
+        let made = self
+            .cloudfront()
+            .create_distribution()
+            .distribution_config(config)
+            .send()
+            .await
+            .unwrap();
         made.distribution.unwrap().id
     }
 
     /// The invalidations of a distribution.
     async fn invalidations(&self, distribution: &str) -> usize {
-        let listed = self.cloudfront().list_invalidations().distribution_id(distribution).send().await.unwrap();
+        let listed = self
+            .cloudfront()
+            .list_invalidations()
+            .distribution_id(distribution)
+            .send()
+            .await
+            .unwrap();
         listed.invalidation_list.unwrap().items().len()
     }
 
@@ -125,8 +158,8 @@ impl Moto {
     }
 }
 
-async fn value_of(ssm: &aws_sdk_ssm::Client) -> Option<String> {
-    match ssm.get_parameter().name(PARAMETER).send().await {
+async fn value_of(ssm: &aws_sdk_ssm::Client, parameter: &str) -> Option<String> {
+    match ssm.get_parameter().name(parameter).send().await {
         Ok(answer) => answer.parameter.unwrap().value,
         Err(error) => {
             let error = error.into_service_error();
@@ -136,19 +169,31 @@ async fn value_of(ssm: &aws_sdk_ssm::Client) -> Option<String> {
     }
 }
 
-fn python() -> PathBuf {
-    let python = env::var_os("GREENLIGHT_TEST_PYTHON")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python"), PathBuf::from);
-    let found = Command::new(&python).args(["-c", "import moto.server"]).output();
-    match found {
-        Ok(output) if output.status.success() => python,
-        Ok(output) => panic!("{}", missing(&python, &String::from_utf8_lossy(&output.stderr))),
-        Err(error) => panic!("{}", missing(&python, &error.to_string())),
+/// Starts the program from a thread that never ends, so that it lives until this process ends.
+async fn start_for_good(python: &Path) -> Process {
+    let mut command = Command::new(python);
+    command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]);
+    for variable in ["PYTHONPATH", "PYTHONHOME", "MOTO_PORT"] {
+        command.env_remove(variable);
     }
+    let (started, process) = oneshot::channel();
+    thread::spawn(move || {
+        let _ = started.send(Process::try_start(&mut command));
+        loop {
+            thread::park();
+        }
+    });
+    process
+        .await
+        .unwrap()
+        .unwrap_or_else(|error| panic!("{}", missing(python, &error.to_string())))
 }
 
 fn missing(python: &Path, why: &str) -> String {
-    format!("this test needs moto: run `scripts/setup.sh test` (tried {} -m moto.server: {why})", python.display())
+    format!(
+        "this test needs moto: run `scripts/setup.sh test` (tried {} -m moto.server: {why})",
+        python.display()
+    )
 }
 
 /// The release that a JSON pointer names.
@@ -164,21 +209,32 @@ fn with_distribution(mut document: Value, id: &str) -> Value {
 
 #[tokio::test]
 async fn a_created_json_pointer_in_two_regions_is_promoted_rolled_back_and_deleted() {
-    let moto = Moto::start().await;
+    const PARAMETER: &str = "/moto/created/release";
+    let moto = moto().await;
     let distribution = moto.distribution().await;
     let (_replica, api) = moto.replica().await;
-    let document = web_with(json!({"regions": [REGION, SECOND_REGION], "create_parameter": true}));
-    api.set_up(with_distribution(document, &distribution), &["1.0.0", "1.1.0"]).await;
+    let document = web_with(json!({"parameter": PARAMETER, "regions": [REGION, SECOND_REGION]}));
+    api.set_up(with_distribution(document, &distribution), &["1.0.0", "1.1.0"])
+        .await;
 
     for (n, release) in ["1.0.0", "1.1.0"].into_iter().enumerate() {
         let id = api.promote(release).await;
         let job = api.end_as(&id, "succeeded").await;
         assert_eq!(job["warnings"], json!([]), "{job:#}");
         for region in [REGION, SECOND_REGION] {
-            assert_eq!(active(moto.pointer_in(region).await).as_deref(), Some(release), "{region}");
+            assert_eq!(
+                active(moto.pointer_in(region, PARAMETER).await).as_deref(),
+                Some(release),
+                "{region}"
+            );
         }
         assert_eq!(moto.invalidations(&distribution).await, n + 1);
-        let sent = job["steps"].as_array().unwrap().iter().find(|step| step["kind"] == "invalidate").unwrap();
+        let sent = job["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|step| step["kind"] == "invalidate")
+            .unwrap();
         assert_eq!(sent["output"]["status"], "COMPLETED", "moto's own spelling: {sent:#}");
     }
 
@@ -186,7 +242,7 @@ async fn a_created_json_pointer_in_two_regions_is_promoted_rolled_back_and_delet
     let job = api.end_as(&id, "succeeded").await;
     assert_eq!(job["release"], "1.0.0");
     for region in [REGION, SECOND_REGION] {
-        let pointer: Value = serde_json::from_str(&moto.pointer_in(region).await.unwrap()).unwrap();
+        let pointer: Value = serde_json::from_str(&moto.pointer_in(region, PARAMETER).await.unwrap()).unwrap();
         assert_eq!((&pointer["active"], &pointer["epoch"]), (&json!("1.0.0"), &json!(2)));
     }
     assert_eq!(moto.invalidations(&distribution).await, 3);
@@ -195,39 +251,49 @@ async fn a_created_json_pointer_in_two_regions_is_promoted_rolled_back_and_delet
     let job = api.end_as(&id, "succeeded").await;
     assert_eq!(job["release"], Value::Null, "to before the first promotion: {job:#}");
     for region in [REGION, SECOND_REGION] {
-        assert_eq!(moto.pointer_in(region).await, None, "what was created is deleted");
+        assert_eq!(
+            moto.pointer_in(region, PARAMETER).await,
+            None,
+            "what was created is deleted"
+        );
     }
     assert_eq!(api.environment().await["active"], Value::Null);
 }
 
 #[tokio::test]
 async fn a_plain_pointer_is_taken_over_watched_for_drift_and_put_back() {
-    let moto = Moto::start().await;
+    const PARAMETER: &str = "/moto/taken-over/release";
+    let moto = moto().await;
     let distribution = moto.distribution().await;
-    moto.put_parameter(REGION, "0.9.0").await;
+    moto.put_parameter(REGION, PARAMETER, "0.9.0").await;
     let (_replica, api) = moto.replica().await;
-    let document = web_with(json!({"format": "plain", "create_parameter": false}));
-    api.set_up(with_distribution(document, &distribution), &["1.0.0", "1.1.0"]).await;
+    let document = web_with(json!({"parameter": PARAMETER, "format": "plain", "create_parameter": false}));
+    api.set_up(with_distribution(document, &distribution), &["1.0.0", "1.1.0"])
+        .await;
     let id = api.promote("1.0.0").await;
     api.end_as(&id, "succeeded").await;
-    assert_eq!(moto.pointer_in(REGION).await.as_deref(), Some("1.0.0"));
+    assert_eq!(moto.pointer_in(REGION, PARAMETER).await.as_deref(), Some("1.0.0"));
 
-    moto.put_parameter(REGION, "by hand").await;
+    moto.put_parameter(REGION, PARAMETER, "by hand").await;
     let id = api.promote("1.1.0").await;
     let job = api.end_as(&id, "failed").await;
     assert_eq!(job["error"]["code"], "pointer_drifted", "{job:#}");
-    assert_eq!(moto.pointer_in(REGION).await.as_deref(), Some("by hand"));
+    assert_eq!(moto.pointer_in(REGION, PARAMETER).await.as_deref(), Some("by hand"));
     assert_eq!(api.environment().await["drift"][0]["seen"]["found"], "by hand");
     let body = json!({"release": "1.1.0", "on_drift": "overwrite"});
-    let id = api.post(&format!("{ENVIRONMENT}/promotions"), body).await.expect(202).id();
+    let id = api
+        .post(&format!("{ENVIRONMENT}/promotions"), body)
+        .await
+        .expect(202)
+        .id();
     api.end_as(&id, "succeeded").await;
-    assert_eq!(moto.pointer_in(REGION).await.as_deref(), Some("1.1.0"));
+    assert_eq!(moto.pointer_in(REGION, PARAMETER).await.as_deref(), Some("1.1.0"));
     assert_eq!(api.environment().await["drift"], Value::Null);
 
     for expected in ["1.0.0", "0.9.0"] {
         let id = api.roll_back().await;
         api.end_as(&id, "succeeded").await;
-        assert_eq!(moto.pointer_in(REGION).await.as_deref(), Some(expected));
+        assert_eq!(moto.pointer_in(REGION, PARAMETER).await.as_deref(), Some(expected));
     }
     let refused = api.post(&format!("{ENVIRONMENT}/rollbacks"), json!({})).await;
     refused.expect_problem(409, "nothing_to_roll_back_to");
@@ -236,38 +302,55 @@ async fn a_plain_pointer_is_taken_over_watched_for_drift_and_put_back() {
 
 #[tokio::test]
 async fn what_is_not_there_is_found_before_traffic_moves() {
-    let moto = Moto::start().await;
+    const PARAMETER: &str = "/moto/missing/release";
+    let moto = moto().await;
     let distribution = moto.distribution().await;
     let (_replica, api) = moto.replica().await;
-    let without_parameter = web_with(json!({"create_parameter": false}));
-    api.set_up(with_distribution(without_parameter, &distribution), &["1.0.0"]).await;
+    let without_parameter = web_with(json!({"parameter": PARAMETER, "create_parameter": false}));
+    api.set_up(with_distribution(without_parameter, &distribution), &["1.0.0"])
+        .await;
     let id = api.promote("1.0.0").await;
     let job = api.end_as(&id, "failed").await;
     assert_eq!(job["error"]["code"], "parameter_not_found", "{job:#}");
 
-    api.put(ENVIRONMENT, with_distribution(web(), "E0MISSING")).await.expect(200);
+    let creating = web_with(json!({"parameter": PARAMETER}));
+    api.put(ENVIRONMENT, with_distribution(creating, "E0MISSING"))
+        .await
+        .expect(200);
     let id = api.promote("1.0.0").await;
     let job = api.end_as(&id, "failed").await;
     assert_eq!(job["error"]["code"], "distribution_not_found", "{job:#}");
-    assert_eq!(moto.pointer_in(REGION).await, None);
+    assert_eq!(moto.pointer_in(REGION, PARAMETER).await, None);
 }
 
 #[tokio::test]
 async fn an_assumed_role_works_in_its_own_account() {
+    const PARAMETER: &str = "/moto/other-account/release";
     let role = "arn:aws:iam::222222222222:role/greenlight";
-    let moto = Moto::start().await;
+    let moto = moto().await;
     let (_replica, api) = moto.replica().await;
-    let mut document = web();
+    let mut document = web_with(json!({"parameter": PARAMETER}));
     document["aws"]["role_arn"] = json!(role);
     document["components"][0].as_object_mut().unwrap().remove("cdn");
     api.set_up(document, &["1.0.0"]).await;
     let id = api.promote("1.0.0").await;
     api.end_as(&id, "succeeded").await;
-    assert_eq!(moto.pointer_in(REGION).await, None, "the account of the service's own credentials");
+    assert_eq!(
+        moto.pointer_in(REGION, PARAMETER).await,
+        None,
+        "the account of the service's own credentials"
+    );
 
     let own = moto.sdk(REGION);
-    let assumed = AssumeRoleProvider::builder(role).session_name("test").configure(&own).build().await;
-    let theirs = own.into_builder().credentials_provider(SharedCredentialsProvider::new(assumed)).build();
-    let there = value_of(&aws_sdk_ssm::Client::new(&theirs)).await;
+    let assumed = AssumeRoleProvider::builder(role)
+        .session_name("test")
+        .configure(&own)
+        .build()
+        .await;
+    let theirs = own
+        .into_builder()
+        .credentials_provider(SharedCredentialsProvider::new(assumed))
+        .build();
+    let there = value_of(&aws_sdk_ssm::Client::new(&theirs), PARAMETER).await;
     assert_eq!(active(there).as_deref(), Some("1.0.0"));
 }

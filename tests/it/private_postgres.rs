@@ -10,9 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use greenlight::sandbox::postgres::{
-    PrivatePostgres, PrivatePostgresError, PrivatePostgresOptions,
-};
+use greenlight::sandbox::postgres::{PrivatePostgres, PrivatePostgresError, PrivatePostgresOptions};
 use sqlx::{Connection, Executor, PgConnection, query_scalar};
 use uuid::Uuid;
 
@@ -49,25 +47,14 @@ async fn start(data_dir: &Path) -> PrivatePostgres {
 }
 
 async fn ask(postgres: &PrivatePostgres, database: &str, question: &'static str) -> String {
-    let mut connection = PgConnection::connect(&postgres.url(database))
-        .await
-        .unwrap();
-    query_scalar(question)
-        .fetch_one(&mut connection)
-        .await
-        .unwrap()
+    let mut connection = PgConnection::connect(&postgres.url(database)).await.unwrap();
+    query_scalar(question).fetch_one(&mut connection).await.unwrap()
 }
 
 fn is_running(pid: u32) -> bool {
     // A zombie has ended; who reaps it is not our business.
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        !stat
-            .rsplit(')')
-            .next()
-            .unwrap()
-            .trim_start()
-            .starts_with('Z')
-    })
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap().trim_start().starts_with('Z'))
 }
 
 /// Waits until none of the processes runs any more.
@@ -94,14 +81,8 @@ async fn starts_takes_connections_and_stops() {
         ask(&postgres, "postgres", "SELECT current_user::text").await,
         "greenlight"
     );
-    assert_eq!(
-        ask(&postgres, "postgres", "SHOW server_encoding").await,
-        "UTF8"
-    );
-    assert_eq!(
-        ask(&postgres, "postgres", "SHOW listen_addresses").await,
-        ""
-    );
+    assert_eq!(ask(&postgres, "postgres", "SHOW server_encoding").await, "UTF8");
+    assert_eq!(ask(&postgres, "postgres", "SHOW listen_addresses").await, "");
     assert_eq!(ask(&postgres, "postgres", "SHOW fsync").await, "off");
     assert_eq!(ask(&postgres, "postgres", "SELECT lower('Ä')").await, "ä");
     assert!(postgres.create_database("storefront").await.unwrap());
@@ -110,14 +91,8 @@ async fn starts_takes_connections_and_stops() {
         ask(&postgres, "storefront", "SELECT current_database()::text").await,
         "storefront"
     );
-    let refused = postgres
-        .create_database("a\"; DROP TABLE b")
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(refused, PrivatePostgresError::DatabaseName(_)),
-        "{refused}"
-    );
+    let refused = postgres.create_database("a\"; DROP TABLE b").await.unwrap_err();
+    assert!(matches!(refused, PrivatePostgresError::DatabaseName(_)), "{refused}");
     let processes = family(postgres.pid());
     postgres.stop().await;
     assert!(
@@ -139,21 +114,12 @@ async fn a_second_run_on_the_folder_finds_the_data_of_the_first() {
     drop(connection);
     first.stop().await;
     let second = start(&folder.0).await;
-    assert_eq!(
-        ask(&second, "kept", "SELECT text FROM note").await,
-        "still here"
-    );
+    assert_eq!(ask(&second, "kept", "SELECT text FROM note").await, "still here");
     let pid = second.pid();
     drop(second);
-    assert!(
-        !is_running(pid),
-        "a handle that is dropped takes the server with it"
-    );
+    assert!(!is_running(pid), "a handle that is dropped takes the server with it");
     let third = start(&folder.0).await;
-    assert_eq!(
-        ask(&third, "kept", "SELECT text FROM note").await,
-        "still here"
-    );
+    assert_eq!(ask(&third, "kept", "SELECT text FROM note").await, "still here");
 }
 
 #[tokio::test]
@@ -163,40 +129,23 @@ async fn an_erased_folder_starts_afresh_and_one_in_use_is_not_erased() {
     let postgres = start(&folder.0).await;
     postgres.create_database("kept").await.unwrap();
     let refused = PrivatePostgres::erase(&folder.0).unwrap_err();
-    assert!(
-        matches!(refused, PrivatePostgresError::InUse { .. }),
-        "{refused}"
-    );
+    assert!(matches!(refused, PrivatePostgresError::InUse { .. }), "{refused}");
     postgres.stop().await;
     PrivatePostgres::erase(&folder.0).unwrap();
     assert!(folder.0.join("mine").exists());
     let postgres = start(&folder.0).await;
-    assert!(
-        postgres.create_database("kept").await.unwrap(),
-        "it was gone"
-    );
+    assert!(postgres.create_database("kept").await.unwrap(), "it was gone");
 }
 
 #[tokio::test]
 async fn a_folder_in_use_is_refused_and_its_user_named() {
     let folder = Folder::new();
     let first = start(&folder.0).await;
-    let refused = PrivatePostgres::start(options(&folder.0))
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(refused, PrivatePostgresError::InUse { .. }),
-        "{refused}"
-    );
+    let refused = PrivatePostgres::start(options(&folder.0)).await.unwrap_err();
+    assert!(matches!(refused, PrivatePostgresError::InUse { .. }), "{refused}");
     let words = refused.to_string();
-    assert!(
-        words.contains(&format!("process {}", std::process::id())),
-        "{words}"
-    );
-    assert_eq!(
-        ask(&first, "postgres", "SELECT 'unharmed'").await,
-        "unharmed"
-    );
+    assert!(words.contains(&format!("process {}", std::process::id())), "{words}");
+    assert_eq!(ask(&first, "postgres", "SELECT 'unharmed'").await, "unharmed");
     first.stop().await;
     start(&folder.0).await.stop().await;
 }
@@ -220,18 +169,9 @@ async fn a_long_folder_has_its_socket_elsewhere_and_nothing_stays_there() {
 async fn a_server_that_cannot_start_is_explained_by_the_end_of_its_log() {
     let folder = Folder::new();
     start(&folder.0).await.stop().await;
-    fs::write(
-        folder.0.join("cluster/postgresql.conf"),
-        "shared_buffers = 'a lot'\n",
-    )
-    .unwrap();
-    let refused = PrivatePostgres::start(options(&folder.0))
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(refused, PrivatePostgresError::Died { .. }),
-        "{refused}"
-    );
+    fs::write(folder.0.join("cluster/postgresql.conf"), "shared_buffers = 'a lot'\n").unwrap();
+    let refused = PrivatePostgres::start(options(&folder.0)).await.unwrap_err();
+    assert!(matches!(refused, PrivatePostgresError::Died { .. }), "{refused}");
     assert!(refused.to_string().contains("shared_buffers"), "{refused}");
 }
 
@@ -284,9 +224,7 @@ async fn helper_that_is_killed() {
 /// Starts this test binary again as the helper; its process and the server's number.
 fn helper(folder: &Path) -> (Child, u32) {
     // As the test harness calls it: the path in the test binary, without the binary's own name.
-    let module = module_path!()
-        .split_once("::")
-        .map(|(_, module)| format!("{module}::"));
+    let module = module_path!().split_once("::").map(|(_, module)| format!("{module}::"));
     let name = format!("{}helper_that_is_killed", module.unwrap_or_default());
     let mut helper = Command::new(env::current_exe().unwrap())
         .args(["--exact", &name, "--ignored", "--nocapture"])
@@ -297,10 +235,7 @@ fn helper(folder: &Path) -> (Child, u32) {
     let lines = BufReader::new(helper.stdout.take().unwrap()).lines();
     let server = lines
         .map_while(Result::ok)
-        .find_map(|line| {
-            line.strip_prefix("server ")
-                .map(|number| number.parse().unwrap())
-        })
+        .find_map(|line| line.strip_prefix("server ").map(|number| number.parse().unwrap()))
         .expect("the helper's server starts");
     (helper, server)
 }
@@ -319,10 +254,7 @@ async fn kill_9_of_the_parent_ends_the_server() {
     parent.wait().unwrap();
     // At once: whatever of the old server is still ending must not get in the way.
     let next = start(&long).await;
-    assert_eq!(
-        ask(&next, "postgres", "SELECT 'recovered'").await,
-        "recovered"
-    );
+    assert_eq!(ask(&next, "postgres", "SELECT 'recovered'").await, "recovered");
     wait_until_gone(&processes);
     assert!(
         !noted.exists(),
@@ -360,19 +292,14 @@ async fn as_root_a_folder_out_of_the_servers_reach_is_refused_by_name() {
     let closed = folder.0.join("closed");
     fs::create_dir(&closed).unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
-    let refused = PrivatePostgres::start(options(&closed.join("data")))
-        .await
-        .unwrap_err();
+    let refused = PrivatePostgres::start(options(&closed.join("data"))).await.unwrap_err();
     assert!(
         matches!(refused, PrivatePostgresError::NotTraversable { .. }),
         "{refused}"
     );
     let words = refused.to_string();
     assert!(
-        words.contains(&format!(
-            "may not enter {}",
-            closed.canonicalize().unwrap().display()
-        )),
+        words.contains(&format!("may not enter {}", closed.canonicalize().unwrap().display())),
         "{words}"
     );
     assert!(words.contains("choose another"), "{words}");

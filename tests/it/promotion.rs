@@ -11,11 +11,20 @@ use crate::support::{
 };
 
 fn refuse(code: &str) -> FaultAction {
-    FaultAction::Error { status: 400, code: code.into(), message: "said the test".into() }
+    FaultAction::Error {
+        status: 400,
+        code: code.into(),
+        message: "said the test".into(),
+    }
 }
 
 fn warnings(job: &Value) -> Vec<&str> {
-    job["warnings"].as_array().unwrap().iter().map(|warning| warning["code"].as_str().unwrap()).collect()
+    job["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|warning| warning["code"].as_str().unwrap())
+        .collect()
 }
 
 #[tokio::test]
@@ -34,7 +43,13 @@ async fn a_promotion_flips_the_pointer_invalidates_once_and_is_recorded() {
     app.assert_one_invalidation_per_step();
     assert_eq!(second["from_release"], "1.0.0");
     assert_eq!(second["created_by"], "admin");
-    for field in ["created_at", "started_at", "traffic_shifted_at", "settled_at", "finished_at"] {
+    for field in [
+        "created_at",
+        "started_at",
+        "traffic_shifted_at",
+        "settled_at",
+        "finished_at",
+    ] {
         assert!(second[field].is_string(), "{field}: {second:#}");
     }
     let steps = second["steps"].as_array().unwrap();
@@ -52,7 +67,12 @@ async fn a_promotion_flips_the_pointer_invalidates_once_and_is_recorded() {
     assert_eq!(environment["current_job"], Value::Null);
     assert_eq!(environment["rollback_ready"], true);
     let history = app.get(&format!("{ENVIRONMENT}/deployments")).await.expect(200).json();
-    let releases: Vec<&Value> = history["items"].as_array().unwrap().iter().map(|row| &row["release"]).collect();
+    let releases: Vec<&Value> = history["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| &row["release"])
+        .collect();
     assert_eq!(releases, [&json!("1.1.0"), &json!("1.0.0"), &Value::Null]);
 }
 
@@ -62,7 +82,11 @@ async fn everything_that_happened_is_in_the_events() {
     app.set_up(web(), &["1.0.0"]).await;
     let job = app.promote_to_the_end("1.0.0").await;
     let kinds = app.event_kinds(job["id"].as_str().unwrap()).await;
-    let milestones: Vec<&str> = kinds.iter().map(String::as_str).filter(|kind| !kind.starts_with("step.")).collect();
+    let milestones: Vec<&str> = kinds
+        .iter()
+        .map(String::as_str)
+        .filter(|kind| !kind.starts_with("step."))
+        .collect();
     assert_eq!(
         milestones,
         [
@@ -82,7 +106,8 @@ async fn everything_that_happened_is_in_the_events() {
 #[tokio::test]
 async fn a_plain_pointer_is_the_version_alone() {
     let app = TestApp::start().await;
-    app.set_up(web_with(json!({"format": "plain"})), &["1.0.0+build.7"]).await;
+    app.set_up(web_with(json!({"format": "plain"})), &["1.0.0+build.7"])
+        .await;
     app.promote_to_the_end("1.0.0+build.7").await;
     assert_eq!(app.pointer().as_deref(), Some("1.0.0+build.7"));
 }
@@ -122,7 +147,10 @@ async fn the_edges_ttl_passes_between_flip_and_invalidation() {
     let id = app.promote("1.0.0").await;
     let waiting = app.job_until(&id, |job| job["state"] == "waiting").await;
     assert_eq!(waiting["waiting_for"], "timer");
-    assert!(waiting["waiting_reason"].as_str().unwrap().contains("60 s"), "{waiting:#}");
+    assert!(
+        waiting["waiting_reason"].as_str().unwrap().contains("60 s"),
+        "{waiting:#}"
+    );
     assert!(waiting["waiting_until"].is_string());
     assert_eq!(app.active().as_deref(), Some("1.0.0"));
     assert!(app.invalidations().is_empty(), "not before the edge has let go");
@@ -138,7 +166,8 @@ async fn the_edges_ttl_passes_between_flip_and_invalidation() {
 #[tokio::test]
 async fn a_parameter_that_does_not_exist_is_found_before_anything_moves() {
     let app = TestApp::start().await;
-    app.set_up(web_with(json!({"create_parameter": false})), &["1.0.0"]).await;
+    app.set_up(web_with(json!({"create_parameter": false})), &["1.0.0"])
+        .await;
     let id = app.promote("1.0.0").await;
     let job = app.finish_as(&id, "failed").await;
     assert_eq!(job["error"]["code"], "parameter_not_found");
@@ -177,8 +206,19 @@ async fn a_missing_permission_is_named() {
             .job_until(&id, |job| ["failed", "stuck"].contains(&job["state"].as_str().unwrap()))
             .await;
         assert!(denied.hits() > 0);
-        assert_eq!(job["error"]["code"], if job["state"] == "stuck" { "undo_incomplete" } else { "aws_access_denied" });
-        assert!(job["error"].to_string().contains(permission), "{operation}: {:#}", job["error"]);
+        assert_eq!(
+            job["error"]["code"],
+            if job["state"] == "stuck" {
+                "undo_incomplete"
+            } else {
+                "aws_access_denied"
+            }
+        );
+        assert!(
+            job["error"].to_string().contains(permission),
+            "{operation}: {:#}",
+            job["error"]
+        );
         assert_eq!(app.pointer().as_deref(), Some("as it was"), "{operation}");
     }
 }
@@ -196,7 +236,9 @@ async fn a_pointer_changed_behind_our_back_is_not_touched() {
     assert_eq!(app.pointer().as_deref(), Some("by hand"));
     assert_eq!(app.environment().await["drift"][0]["seen"]["found"], "by hand");
 
-    let id = app.promote_with(json!({"release": "1.1.0", "on_drift": "overwrite"})).await;
+    let id = app
+        .promote_with(json!({"release": "1.1.0", "on_drift": "overwrite"}))
+        .await;
     let job = app.finish_as(&id, "succeeded").await;
     assert!(warnings(&job).contains(&"pointer_drifted"), "{job:#}");
     assert_eq!(app.active().as_deref(), Some("1.1.0"));
@@ -208,7 +250,9 @@ async fn throttling_waits_and_goes_on() {
     let app = TestApp::start().await;
     app.set_up(web(), &["1.0.0"]).await;
     for operation in ["GetParameter", "PutParameter", "GetDistribution", "CreateInvalidation"] {
-        app.double.faults().add(Fault::on(operation, FaultAction::Throttle).times(10));
+        app.double
+            .faults()
+            .add(Fault::on(operation, FaultAction::Throttle).times(10));
     }
     let id = app.promote("1.0.0").await;
     app.finish_as(&id, "succeeded").await;
@@ -219,7 +263,9 @@ async fn throttling_waits_and_goes_on() {
 async fn too_many_invalidations_in_progress_wait_for_room() {
     let app = TestApp::start().await;
     app.set_up(web(), &["1.0.0"]).await;
-    app.double.faults().add(Fault::on("CreateInvalidation", refuse("TooManyInvalidationsInProgress")).times(20));
+    app.double
+        .faults()
+        .add(Fault::on("CreateInvalidation", refuse("TooManyInvalidationsInProgress")).times(20));
     let id = app.promote("1.0.0").await;
     let job = app.finish_as(&id, "succeeded").await;
     assert_eq!(warnings(&job), [""; 0]);
@@ -228,20 +274,31 @@ async fn too_many_invalidations_in_progress_wait_for_room() {
 
 #[tokio::test]
 async fn an_invalidation_is_waited_for() {
-    let options = TestAppOptions { invalidation: Duration::from_secs(20), ..TestAppOptions::default() };
+    let options = TestAppOptions {
+        invalidation: Duration::from_secs(20),
+        ..TestAppOptions::default()
+    };
     let app = TestApp::with(options).await;
     app.set_up(web(), &["1.0.0"]).await;
     let id = app.promote("1.0.0").await;
     let job = app.finish_as(&id, "succeeded").await;
     assert_eq!(job["steps"][2]["output"]["status"], "Completed");
-    let looks = app.double.calls().into_iter().filter(|call| call.operation == "GetInvalidation").count();
+    let looks = app
+        .double
+        .calls()
+        .into_iter()
+        .filter(|call| call.operation == "GetInvalidation")
+        .count();
     assert!((4..=12).contains(&looks), "{looks} looks in 20 s");
 }
 
 #[tokio::test]
 async fn a_late_invalidation_is_a_warning_or_the_end_of_the_promotion() {
     for (on_timeout, state) in [("continue", "succeeded"), ("fail", "failed")] {
-        let options = TestAppOptions { invalidation: Duration::from_secs(3600), ..TestAppOptions::default() };
+        let options = TestAppOptions {
+            invalidation: Duration::from_secs(3600),
+            ..TestAppOptions::default()
+        };
         let app = TestApp::with(options).await;
         let mut document = web();
         document["components"][0]["cdn"]["invalidate"]["timeout_seconds"] = json!(30);
@@ -275,8 +332,14 @@ async fn a_caller_reference_that_aws_refuses_to_see_again_is_looked_up() {
     let account = serde_json::from_value(json!({"region": REGION})).unwrap();
     let cloudfront = aws.cloudfront(&account).await;
     let paths = ["/*".to_owned()];
-    let first = cloudfront.create_invalidation(DISTRIBUTION, "reference", &paths).await.unwrap();
-    let again = cloudfront.create_invalidation(DISTRIBUTION, "reference", &paths).await.unwrap();
+    let first = cloudfront
+        .create_invalidation(DISTRIBUTION, "reference", &paths)
+        .await
+        .unwrap();
+    let again = cloudfront
+        .create_invalidation(DISTRIBUTION, "reference", &paths)
+        .await
+        .unwrap();
     assert_eq!(first.id, again.id);
     assert_eq!(strict.invalidations(DISTRIBUTION).len(), 1);
     drop(app);
@@ -287,9 +350,21 @@ async fn a_dry_run_says_what_would_happen_and_does_nothing() {
     let app = TestApp::start().await;
     app.set_up(api_and_web(), &["1.0.0"]).await;
     let body = json!({"release": "1.0.0", "dry_run": true});
-    let plan = app.post(&format!("{ENVIRONMENT}/promotions"), body).await.expect(200).json();
-    let kinds: Vec<&str> = plan["steps"].as_array().unwrap().iter().map(|s| s["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["preflight", "preflight", "flip", "flip", "invalidate", "settle"]);
+    let plan = app
+        .post(&format!("{ENVIRONMENT}/promotions"), body)
+        .await
+        .expect(200)
+        .json();
+    let kinds: Vec<&str> = plan["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        kinds,
+        ["preflight", "preflight", "flip", "flip", "invalidate", "settle"]
+    );
     assert!(app.double.calls().is_empty());
     assert_eq!(app.get("/v1/jobs").await.expect(200).json()["items"], json!([]));
 }
@@ -297,18 +372,30 @@ async fn a_dry_run_says_what_would_happen_and_does_nothing() {
 #[tokio::test]
 async fn one_job_at_a_time_holds_an_environment() {
     let app = TestApp::start().await;
-    app.set_up(web_with(json!({"edge_ttl_seconds": 60})), &["1.0.0", "1.1.0", "1.2.0", "1.3.0"]).await;
+    app.set_up(
+        web_with(json!({"edge_ttl_seconds": 60})),
+        &["1.0.0", "1.1.0", "1.2.0", "1.3.0"],
+    )
+    .await;
     let first = app.promote("1.0.0").await;
     let path = format!("{ENVIRONMENT}/promotions");
-    let problem = app.post(&path, json!({"release": "1.1.0"})).await.expect_problem(409, "job_in_progress");
+    let problem = app
+        .post(&path, json!({"release": "1.1.0"}))
+        .await
+        .expect_problem(409, "job_in_progress");
     assert_eq!(problem["job_id"], first.as_str());
 
-    let queued = app.promote_with(json!({"release": "1.1.0", "on_conflict": "queue"})).await;
+    let queued = app
+        .promote_with(json!({"release": "1.1.0", "on_conflict": "queue"}))
+        .await;
     let stale = app
         .promote_with(json!({"release": "1.2.0", "on_conflict": "queue", "expected_active": "1.0.0"}))
         .await;
     let waiting = app.job(&queued).await;
-    assert_eq!((&waiting["state"], &waiting["waiting_for"]), (&json!("queued"), &json!("environment")));
+    assert_eq!(
+        (&waiting["state"], &waiting["waiting_for"]),
+        (&json!("queued"), &json!("environment"))
+    );
     assert_eq!(waiting["steps"], json!([]), "a queued job has only its request");
 
     app.finish_as(&first, "succeeded").await;
@@ -322,13 +409,19 @@ async fn one_job_at_a_time_holds_an_environment() {
 #[tokio::test]
 async fn a_promotion_can_take_the_place_of_another() {
     let app = TestApp::start().await;
-    app.set_up(web_with(json!({"edge_ttl_seconds": 60})), &["1.0.0", "1.1.0", "1.2.0"]).await;
+    app.set_up(web_with(json!({"edge_ttl_seconds": 60})), &["1.0.0", "1.1.0", "1.2.0"])
+        .await;
     app.promote_to_the_end("1.0.0").await;
     let first = app.promote("1.1.0").await;
     app.job_until(&first, |job| job["state"] == "waiting").await;
-    let second = app.promote_with(json!({"release": "1.2.0", "on_conflict": "supersede"})).await;
+    let second = app
+        .promote_with(json!({"release": "1.2.0", "on_conflict": "supersede"}))
+        .await;
     let ended = app.job(&first).await;
-    assert_eq!((&ended["state"], &ended["superseded_by"]), (&json!("aborted"), &json!(second)));
+    assert_eq!(
+        (&ended["state"], &ended["superseded_by"]),
+        (&json!("aborted"), &json!(second))
+    );
     let done = app.finish_as(&second, "succeeded").await;
     assert_eq!(done["from_release"], "1.0.0");
     assert_eq!(app.active().as_deref(), Some("1.2.0"));
@@ -337,22 +430,32 @@ async fn a_promotion_can_take_the_place_of_another() {
 #[tokio::test]
 async fn a_successor_that_fails_puts_back_what_was_before_both() {
     let app = TestApp::start().await;
-    app.set_up(web_with(json!({"edge_ttl_seconds": 60})), &["1.0.0", "1.1.0", "1.2.0"]).await;
+    app.set_up(web_with(json!({"edge_ttl_seconds": 60})), &["1.0.0", "1.1.0", "1.2.0"])
+        .await;
     app.promote_to_the_end("1.0.0").await;
     let first = app.promote("1.1.0").await;
     app.job_until(&first, |job| job["state"] == "waiting").await;
-    app.double.faults().add(Fault::on("GetDistribution", FaultAction::AccessDenied));
-    let second = app.promote_with(json!({"release": "1.2.0", "on_conflict": "supersede"})).await;
+    app.double
+        .faults()
+        .add(Fault::on("GetDistribution", FaultAction::AccessDenied));
+    let second = app
+        .promote_with(json!({"release": "1.2.0", "on_conflict": "supersede"}))
+        .await;
     let sent = app.invalidations().len();
     app.finish_as(&second, "failed").await;
     assert_eq!(app.active().as_deref(), Some("1.0.0"));
-    assert_eq!(app.invalidations().len(), sent + 1, "the first one's flip may have reached the cache");
+    assert_eq!(
+        app.invalidations().len(),
+        sent + 1,
+        "the first one's flip may have reached the cache"
+    );
 }
 
 #[tokio::test]
 async fn an_abort_takes_back_what_was_done() {
     let app = TestApp::start().await;
-    app.set_up(web_with(json!({"edge_ttl_seconds": 60})), &["1.0.0", "1.1.0"]).await;
+    app.set_up(web_with(json!({"edge_ttl_seconds": 60})), &["1.0.0", "1.1.0"])
+        .await;
     app.promote_to_the_end("1.0.0").await;
     let id = app.promote("1.1.0").await;
     app.job_until(&id, |job| job["state"] == "waiting").await;
@@ -364,16 +467,25 @@ async fn an_abort_takes_back_what_was_done() {
     assert_eq!((&flip["kind"], &flip["state"]), (&json!("flip"), &json!("undone")));
     assert_eq!(app.environment().await["active"], "1.0.0");
     app.post(&format!("/v1/jobs/{id}/abort"), json!({})).await.expect(202);
-    app.post(&format!("/v1/jobs/{id}/retry"), json!({})).await.expect_problem(409, "not_retryable");
+    app.post(&format!("/v1/jobs/{id}/retry"), json!({}))
+        .await
+        .expect_problem(409, "not_retryable");
 }
 
 #[tokio::test]
 async fn a_queued_promotion_is_aborted_at_once() {
     let app = TestApp::start().await;
-    app.set_up(web_with(json!({"edge_ttl_seconds": 60})), &["1.0.0", "1.1.0"]).await;
+    app.set_up(web_with(json!({"edge_ttl_seconds": 60})), &["1.0.0", "1.1.0"])
+        .await;
     let first = app.promote("1.0.0").await;
-    let queued = app.promote_with(json!({"release": "1.1.0", "on_conflict": "queue"})).await;
-    let job = app.post(&format!("/v1/jobs/{queued}/abort"), json!({})).await.expect(202).json();
+    let queued = app
+        .promote_with(json!({"release": "1.1.0", "on_conflict": "queue"}))
+        .await;
+    let job = app
+        .post(&format!("/v1/jobs/{queued}/abort"), json!({}))
+        .await
+        .expect(202)
+        .json();
     assert_eq!(job["state"], "aborted");
     app.finish_as(&first, "succeeded").await;
     assert_eq!(app.active().as_deref(), Some("1.0.0"));

@@ -6,9 +6,7 @@ use greenlight::sandbox::double::{Fault, FaultAction, FaultHandle};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::support::{
-    ENVIRONMENT, PARAMETER, REGION, SECOND_REGION, TestApp, web, web_in_two_regions, web_with,
-};
+use crate::support::{ENVIRONMENT, PARAMETER, REGION, SECOND_REGION, TestApp, web, web_in_two_regions, web_with};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -17,7 +15,12 @@ async fn hit(handle: &FaultHandle) {
 }
 
 fn codes(job: &Value) -> Vec<&str> {
-    job["warnings"].as_array().unwrap().iter().map(|warning| warning["code"].as_str().unwrap()).collect()
+    job["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|warning| warning["code"].as_str().unwrap())
+        .collect()
 }
 
 fn plain() -> Value {
@@ -32,7 +35,10 @@ async fn a_rollback_goes_to_the_release_before_and_frees_pinned_visitors() {
     app.promote_to_the_end("1.1.0").await;
     let id = app.roll_back().await;
     let job = app.finish_as(&id, "succeeded").await;
-    assert_eq!((&job["kind"], &job["release"], &job["from_release"]), (&json!("rollback"), &json!("1.0.0"), &json!("1.1.0")));
+    assert_eq!(
+        (&job["kind"], &job["release"], &job["from_release"]),
+        (&json!("rollback"), &json!("1.0.0"), &json!("1.1.0"))
+    );
     let pointer: Value = serde_json::from_str(&app.pointer().unwrap()).unwrap();
     assert_eq!((&pointer["active"], &pointer["epoch"]), (&json!("1.0.0"), &json!(2)));
     assert_eq!(app.invalidations().len(), 3);
@@ -53,7 +59,9 @@ async fn rollbacks_go_further_back_and_never_to_what_was_rolled_back_from() {
         assert_eq!(app.pointer().as_deref(), Some(expected));
     }
     let path = format!("{ENVIRONMENT}/rollbacks");
-    app.post(&path, json!({})).await.expect_problem(409, "nothing_to_roll_back_to");
+    app.post(&path, json!({}))
+        .await
+        .expect_problem(409, "nothing_to_roll_back_to");
     // A release that is promoted again is a target again.
     app.promote_to_the_end("2").await;
     app.promote_to_the_end("3").await;
@@ -70,11 +78,23 @@ async fn a_rollback_can_be_told_where_to_go() {
         app.promote_to_the_end(release).await;
     }
     let path = format!("{ENVIRONMENT}/rollbacks");
-    app.post(&path, json!({"to": "4"})).await.expect_problem(422, "not_a_rollback_target");
-    app.post(&path, json!({"to": "9"})).await.expect_problem(404, "not_found");
-    app.post(&path, json!({"to": "3"})).await.expect_problem(409, "already_active");
-    app.post(&path, json!({"expected_active": "2"})).await.expect_problem(409, "active_changed");
-    let id = app.post(&path, json!({"to": "1", "expected_active": "3"})).await.expect(202).id();
+    app.post(&path, json!({"to": "4"}))
+        .await
+        .expect_problem(422, "not_a_rollback_target");
+    app.post(&path, json!({"to": "9"}))
+        .await
+        .expect_problem(404, "not_found");
+    app.post(&path, json!({"to": "3"}))
+        .await
+        .expect_problem(409, "already_active");
+    app.post(&path, json!({"expected_active": "2"}))
+        .await
+        .expect_problem(409, "active_changed");
+    let id = app
+        .post(&path, json!({"to": "1", "expected_active": "3"}))
+        .await
+        .expect(202)
+        .id();
     app.finish_as(&id, "succeeded").await;
     assert_eq!(app.pointer().as_deref(), Some("1"));
 }
@@ -126,13 +146,17 @@ async fn a_parameter_that_the_first_promotion_created_is_deleted_again() {
 #[tokio::test]
 async fn called_twice_it_is_one_job() {
     let app = TestApp::start().await;
-    app.set_up(web_with(json!({"edge_ttl_seconds": 60})), &["1.0.0", "1.1.0"]).await;
+    app.set_up(web_with(json!({"edge_ttl_seconds": 60})), &["1.0.0", "1.1.0"])
+        .await;
     app.promote_to_the_end("1.0.0").await;
     app.promote_to_the_end("1.1.0").await;
     let first = app.roll_back().await;
     let second = app.roll_back().await;
     assert_eq!(first, second);
-    let told = app.post(&format!("{ENVIRONMENT}/rollbacks"), json!({"to": "1.0.0"})).await.expect(202);
+    let told = app
+        .post(&format!("{ENVIRONMENT}/rollbacks"), json!({"to": "1.0.0"}))
+        .await
+        .expect(202);
     assert_eq!(told.header("location"), Some(format!("/v1/jobs/{first}").as_str()));
     app.finish_as(&first, "succeeded").await;
     assert_eq!(app.active().as_deref(), Some("1.0.0"));
@@ -142,7 +166,8 @@ async fn called_twice_it_is_one_job() {
 #[tokio::test]
 async fn a_rollback_to_elsewhere_takes_the_place_of_a_rollback() {
     let app = TestApp::start().await;
-    app.set_up(web_with(json!({"edge_ttl_seconds": 60})), &["1.0.0", "1.1.0", "1.2.0"]).await;
+    app.set_up(web_with(json!({"edge_ttl_seconds": 60})), &["1.0.0", "1.1.0", "1.2.0"])
+        .await;
     for release in ["1.0.0", "1.1.0", "1.2.0"] {
         app.promote_to_the_end(release).await;
     }
@@ -150,25 +175,41 @@ async fn a_rollback_to_elsewhere_takes_the_place_of_a_rollback() {
     app.job_until(&first, |job| job["state"] == "waiting").await;
     assert_eq!(app.active().as_deref(), Some("1.1.0"));
     let body = json!({"to": "1.0.0"});
-    let second = app.post(&format!("{ENVIRONMENT}/rollbacks"), body).await.expect(202).id();
+    let second = app
+        .post(&format!("{ENVIRONMENT}/rollbacks"), body)
+        .await
+        .expect(202)
+        .id();
     app.finish_as(&second, "succeeded").await;
     let ended = app.job(&first).await;
-    assert_eq!((&ended["state"], &ended["superseded_by"]), (&json!("aborted"), &json!(second)));
+    assert_eq!(
+        (&ended["state"], &ended["superseded_by"]),
+        (&json!("aborted"), &json!(second))
+    );
     assert_eq!(app.active().as_deref(), Some("1.0.0"));
     let environment = app.environment().await;
-    assert_eq!((&environment["active"], &environment["previous"]), (&json!("1.0.0"), &Value::Null));
+    assert_eq!(
+        (&environment["active"], &environment["previous"]),
+        (&json!("1.0.0"), &Value::Null)
+    );
 }
 
 #[tokio::test]
 async fn a_rollback_is_never_aborted_and_never_superseded_by_a_promotion() {
     let app = TestApp::start().await;
-    app.set_up(web_with(json!({"edge_ttl_seconds": 60})), &["1.0.0", "1.1.0"]).await;
+    app.set_up(web_with(json!({"edge_ttl_seconds": 60})), &["1.0.0", "1.1.0"])
+        .await;
     app.promote_to_the_end("1.0.0").await;
     app.promote_to_the_end("1.1.0").await;
     let id = app.roll_back().await;
-    app.post(&format!("/v1/jobs/{id}/abort"), json!({})).await.expect_problem(409, "not_abortable");
+    app.post(&format!("/v1/jobs/{id}/abort"), json!({}))
+        .await
+        .expect_problem(409, "not_abortable");
     let body = json!({"release": "1.1.0", "on_conflict": "supersede"});
-    let problem = app.post(&format!("{ENVIRONMENT}/promotions"), body).await.expect_problem(409, "job_in_progress");
+    let problem = app
+        .post(&format!("{ENVIRONMENT}/promotions"), body)
+        .await
+        .expect_problem(409, "job_in_progress");
     assert_eq!(problem["job_id"], id.as_str());
     app.finish_as(&id, "succeeded").await;
 }
@@ -176,16 +217,24 @@ async fn a_rollback_is_never_aborted_and_never_superseded_by_a_promotion() {
 #[tokio::test]
 async fn it_ends_what_is_queued_and_a_later_promotion_queues_behind_it() {
     let app = TestApp::start().await;
-    app.set_up(web_with(json!({"edge_ttl_seconds": 60})), &["1.0.0", "1.1.0", "1.2.0"]).await;
+    app.set_up(web_with(json!({"edge_ttl_seconds": 60})), &["1.0.0", "1.1.0", "1.2.0"])
+        .await;
     app.promote_to_the_end("1.0.0").await;
     let running = app.promote("1.1.0").await;
     app.job_until(&running, |job| job["state"] == "waiting").await;
-    let queued = app.promote_with(json!({"release": "1.2.0", "on_conflict": "queue"})).await;
+    let queued = app
+        .promote_with(json!({"release": "1.2.0", "on_conflict": "queue"}))
+        .await;
     let rollback = app.roll_back().await;
     let ended = app.job(&queued).await;
-    assert_eq!((&ended["state"], &ended["superseded_by"]), (&json!("aborted"), &json!(rollback)));
+    assert_eq!(
+        (&ended["state"], &ended["superseded_by"]),
+        (&json!("aborted"), &json!(rollback))
+    );
 
-    let later = app.promote_with(json!({"release": "1.2.0", "on_conflict": "queue"})).await;
+    let later = app
+        .promote_with(json!({"release": "1.2.0", "on_conflict": "queue"}))
+        .await;
     app.finish_as(&rollback, "succeeded").await;
     let done = app.finish_as(&later, "succeeded").await;
     assert_eq!(done["from_release"], "1.0.0");
@@ -198,25 +247,40 @@ async fn a_write_in_flight_that_lands_after_the_rollback_is_put_right() {
     let app = TestApp::start().await;
     app.set_up(plain(), &["1.0.0", "1.1.0"]).await;
     app.promote_to_the_end("1.0.0").await;
-    let held = app.double.faults().add(Fault::on("PutParameter", FaultAction::HoldEffect).once());
+    let held = app
+        .double
+        .faults()
+        .add(Fault::on("PutParameter", FaultAction::HoldEffect).once());
     let promotion = app.promote("1.1.0").await;
     hit(&held).await;
     let rollback = app.roll_back().await;
     assert_eq!(app.job(&promotion).await["state"], "aborted");
     let watching = app.job_until(&rollback, |job| job["state"] == "waiting").await;
-    assert!(watching["traffic_shifted_at"].is_string(), "traffic is back at once: {watching:#}");
-    assert!(watching["waiting_reason"].as_str().unwrap().contains("may still land"), "{watching:#}");
+    assert!(
+        watching["traffic_shifted_at"].is_string(),
+        "traffic is back at once: {watching:#}"
+    );
+    assert!(
+        watching["waiting_reason"].as_str().unwrap().contains("may still land"),
+        "{watching:#}"
+    );
     assert_eq!(app.pointer().as_deref(), Some("1.0.0"));
 
     app.advance(Duration::from_secs(100)).await;
     assert_eq!(held.release(), 1);
-    app.double.wait_for_call(|call| call.outcome.took_effect() && call.details["value"] == "1.1.0").await;
+    app.double
+        .wait_for_call(|call| call.outcome.took_effect() && call.details["value"] == "1.1.0")
+        .await;
     assert_eq!(app.pointer().as_deref(), Some("1.1.0"), "it landed late");
     let sent = app.invalidations().len();
     let job = app.finish_as(&rollback, "succeeded").await;
     assert_eq!(app.pointer().as_deref(), Some("1.0.0"));
     assert!(codes(&job).contains(&"late_write_landed"), "{job:#}");
-    assert_eq!(app.invalidations().len(), sent + 1, "what the edges cached meanwhile is cleared again");
+    assert_eq!(
+        app.invalidations().len(),
+        sent + 1,
+        "what the edges cached meanwhile is cleared again"
+    );
     assert_eq!(app.environment().await["drift"], Value::Null);
 }
 
@@ -263,7 +327,9 @@ async fn the_second_region_refuses_the_flip_and_the_first_is_put_back() {
     app.promote_to_the_end("1.0.0").await;
     app.double.faults().add(second_region_refuses());
     let id = app.promote("1.1.0").await;
-    let job = app.job_until(&id, |job| ["failed", "stuck"].contains(&job["state"].as_str().unwrap())).await;
+    let job = app
+        .job_until(&id, |job| ["failed", "stuck"].contains(&job["state"].as_str().unwrap()))
+        .await;
     assert_eq!(app.active_in(REGION).as_deref(), Some("1.0.0"));
     assert_eq!(app.active_in(SECOND_REGION).as_deref(), Some("1.0.0"));
     // Only the epoch could not be raised there: a person shall know, and a retry settles it.
@@ -281,18 +347,33 @@ async fn the_second_region_refuses_the_undo_and_the_job_is_stuck_until_retried()
     app.set_up(web_in_two_regions(), &["1.0.0", "1.1.0"]).await;
     app.promote_to_the_end("1.0.0").await;
     // The flip succeeds everywhere, the invalidation is refused, and then the second region.
-    app.double.faults().add(Fault::on("CreateInvalidation", FaultAction::AccessDenied).once());
+    app.double
+        .faults()
+        .add(Fault::on("CreateInvalidation", FaultAction::AccessDenied).once());
     app.double.faults().add(second_region_refuses().skip(1));
     let id = app.promote("1.1.0").await;
     let job = app.finish_as(&id, "stuck").await;
     assert_eq!(job["error"]["code"], "undo_incomplete");
-    assert!(job["error"]["message"].as_str().unwrap().contains(SECOND_REGION), "{job:#}");
+    assert!(
+        job["error"]["message"].as_str().unwrap().contains(SECOND_REGION),
+        "{job:#}"
+    );
     assert!(job["error"]["hint"].as_str().unwrap().contains("retry"));
-    assert_eq!(app.active_in(REGION).as_deref(), Some("1.0.0"), "what can be reached is back");
+    assert_eq!(
+        app.active_in(REGION).as_deref(),
+        Some("1.0.0"),
+        "what can be reached is back"
+    );
     assert_eq!(app.active_in(SECOND_REGION).as_deref(), Some("1.1.0"));
-    assert_eq!(app.environment().await["current_job"], id.as_str(), "a stuck job holds the environment");
+    assert_eq!(
+        app.environment().await["current_job"],
+        id.as_str(),
+        "a stuck job holds the environment"
+    );
     let body = json!({"release": "1.1.0"});
-    app.post(&format!("{ENVIRONMENT}/promotions"), body).await.expect_problem(409, "job_in_progress");
+    app.post(&format!("{ENVIRONMENT}/promotions"), body)
+        .await
+        .expect_problem(409, "job_in_progress");
 
     app.double.faults().clear();
     app.post(&format!("/v1/jobs/{id}/retry"), json!({})).await.expect(202);
@@ -314,7 +395,10 @@ async fn the_second_region_refuses_the_rollback_and_the_first_is_back_all_the_sa
     let job = app.finish_as(&id, "stuck").await;
     assert_eq!(job["error"]["code"], "rollback_incomplete");
     let message = job["error"]["message"].as_str().unwrap();
-    assert!(message.contains(SECOND_REGION) && message.contains("1.1.0"), "each observed value: {message}");
+    assert!(
+        message.contains(SECOND_REGION) && message.contains("1.1.0"),
+        "each observed value: {message}"
+    );
     assert_eq!(app.active_in(REGION).as_deref(), Some("1.0.0"));
     assert_eq!(app.invalidations().len(), sent + 1);
 
@@ -322,7 +406,11 @@ async fn the_second_region_refuses_the_rollback_and_the_first_is_back_all_the_sa
     app.post(&format!("/v1/jobs/{id}/retry"), json!({})).await.expect(202);
     let job = app.finish_as(&id, "succeeded").await;
     assert_eq!(app.active_in(SECOND_REGION).as_deref(), Some("1.0.0"));
-    assert_eq!(app.invalidations().len(), sent + 2, "the retry's invalidation is a new one");
+    assert_eq!(
+        app.invalidations().len(),
+        sent + 2,
+        "the retry's invalidation is a new one"
+    );
     assert_eq!(job["round"], 2);
     assert_eq!(app.environment().await["active"], "1.0.0");
 }
@@ -332,7 +420,9 @@ async fn a_rollback_takes_the_place_of_a_stuck_job() {
     let app = TestApp::start().await;
     app.set_up(web_in_two_regions(), &["1.0.0", "1.1.0"]).await;
     app.promote_to_the_end("1.0.0").await;
-    app.double.faults().add(Fault::on("CreateInvalidation", FaultAction::AccessDenied).once());
+    app.double
+        .faults()
+        .add(Fault::on("CreateInvalidation", FaultAction::AccessDenied).once());
     app.double.faults().add(second_region_refuses().skip(1));
     let stuck = app.promote("1.1.0").await;
     app.finish_as(&stuck, "stuck").await;
@@ -342,13 +432,18 @@ async fn a_rollback_takes_the_place_of_a_stuck_job() {
     assert_eq!(app.job(&stuck).await["state"], "aborted");
     assert_eq!(app.active_in(REGION).as_deref(), Some("1.0.0"));
     assert_eq!(app.active_in(SECOND_REGION).as_deref(), Some("1.0.0"));
-    app.post(&format!("/v1/jobs/{stuck}/retry"), json!({})).await.expect_problem(409, "job_superseded");
+    app.post(&format!("/v1/jobs/{stuck}/retry"), json!({}))
+        .await
+        .expect_problem(409, "job_superseded");
 }
 
 #[tokio::test]
 async fn a_rollback_goes_on_when_the_invalidation_is_late() {
     use crate::support::TestAppOptions;
-    let options = TestAppOptions { invalidation: Duration::from_secs(7200), ..TestAppOptions::default() };
+    let options = TestAppOptions {
+        invalidation: Duration::from_secs(7200),
+        ..TestAppOptions::default()
+    };
     let app = TestApp::with(options).await;
     let mut document = web();
     document["components"][0]["cdn"]["invalidate"]["timeout_seconds"] = json!(30);
@@ -366,9 +461,12 @@ async fn a_rollback_goes_on_when_the_invalidation_is_late() {
 #[tokio::test]
 async fn undo_flips_back_waits_the_ttl_and_invalidates_in_that_order() {
     let app = TestApp::start().await;
-    app.set_up(web_with(json!({"edge_ttl_seconds": 45})), &["1.0.0", "1.1.0"]).await;
+    app.set_up(web_with(json!({"edge_ttl_seconds": 45})), &["1.0.0", "1.1.0"])
+        .await;
     app.promote_to_the_end("1.0.0").await;
-    app.double.faults().add(Fault::on("CreateInvalidation", FaultAction::AccessDenied).once());
+    app.double
+        .faults()
+        .add(Fault::on("CreateInvalidation", FaultAction::AccessDenied).once());
     app.double.clear_calls();
     let id = app.promote("1.1.0").await;
     app.finish_as(&id, "failed").await;
@@ -380,7 +478,15 @@ async fn undo_flips_back_waits_the_ttl_and_invalidates_in_that_order() {
         .map(|call| (call.operation, call.at))
         .collect();
     let order: Vec<&str> = calls.iter().map(|(operation, _)| operation.as_str()).collect();
-    assert_eq!(order, ["PutParameter", "CreateInvalidation", "PutParameter", "CreateInvalidation"]);
+    assert_eq!(
+        order,
+        [
+            "PutParameter",
+            "CreateInvalidation",
+            "PutParameter",
+            "CreateInvalidation"
+        ]
+    );
     for pair in calls.chunks(2) {
         assert!((pair[1].1 - pair[0].1).num_seconds() >= 45, "{calls:?}");
     }
@@ -392,7 +498,9 @@ async fn retrying_an_undone_promotion_sends_a_new_invalidation() {
     let app = TestApp::start().await;
     app.set_up(web(), &["1.0.0", "1.1.0"]).await;
     app.promote_to_the_end("1.0.0").await;
-    app.double.faults().add(Fault::on("CreateInvalidation", FaultAction::AccessDenied).once());
+    app.double
+        .faults()
+        .add(Fault::on("CreateInvalidation", FaultAction::AccessDenied).once());
     let id = app.promote("1.1.0").await;
     app.finish_as(&id, "failed").await;
     assert_eq!(app.active().as_deref(), Some("1.0.0"));
@@ -407,17 +515,25 @@ async fn retrying_an_undone_promotion_sends_a_new_invalidation() {
     assert_eq!(job["error"], Value::Null);
 
     app.register("1.2.0").await;
-    app.double.faults().add(Fault::on("CreateInvalidation", FaultAction::AccessDenied).once());
+    app.double
+        .faults()
+        .add(Fault::on("CreateInvalidation", FaultAction::AccessDenied).once());
     let failed = app.promote("1.2.0").await;
     app.finish_as(&failed, "failed").await;
     app.promote_to_the_end("1.2.0").await;
-    app.post(&format!("/v1/jobs/{failed}/retry"), json!({})).await.expect_problem(409, "job_superseded");
+    app.post(&format!("/v1/jobs/{failed}/retry"), json!({}))
+        .await
+        .expect_problem(409, "job_superseded");
 }
 
 #[tokio::test]
 async fn an_undo_leaves_what_somebody_else_wrote_and_says_drift() {
     let app = TestApp::start().await;
-    app.set_up(web_with(json!({"edge_ttl_seconds": 30, "format": "plain"})), &["1.0.0", "1.1.0"]).await;
+    app.set_up(
+        web_with(json!({"edge_ttl_seconds": 30, "format": "plain"})),
+        &["1.0.0", "1.1.0"],
+    )
+    .await;
     app.promote_to_the_end("1.0.0").await;
     let id = app.promote("1.1.0").await;
     app.job_until(&id, |job| job["state"] == "waiting").await;

@@ -53,9 +53,14 @@ impl CommitProbe for PauseAfterIntents {
 #[tokio::test]
 async fn a_paused_workers_late_write_is_put_right_and_its_result_is_not_stored() {
     let probe = Arc::new(PauseAfterIntents::default());
-    let options = TestAppOptions { workers: 2, probe: Some(probe.clone()), ..TestAppOptions::default() };
+    let options = TestAppOptions {
+        workers: 2,
+        probe: Some(probe.clone()),
+        ..TestAppOptions::default()
+    };
     let app = TestApp::with(options).await;
-    app.set_up(web_with(json!({"format": "plain"})), &["1.0.0", "1.1.0"]).await;
+    app.set_up(web_with(json!({"format": "plain"})), &["1.0.0", "1.1.0"])
+        .await;
     app.promote_to_the_end("1.0.0").await;
 
     probe.armed.store(true, Ordering::SeqCst);
@@ -69,7 +74,9 @@ async fn a_paused_workers_late_write_is_put_right_and_its_result_is_not_stored()
 
     // The paused worker goes on within the time in which it may still sign: SSM has no fence.
     probe.go_on.notify_one();
-    let landed = app.double.wait_for_call(|call| call.details["value"] == "1.1.0" && call.outcome.took_effect());
+    let landed = app
+        .double
+        .wait_for_call(|call| call.details["value"] == "1.1.0" && call.outcome.took_effect());
     timeout(PATIENCE, landed).await.unwrap();
     let job = app.finish_as(&rollback, "succeeded").await;
     assert_eq!(app.pointer().as_deref(), Some("1.0.0"));
@@ -82,7 +89,11 @@ async fn a_paused_workers_late_write_is_put_right_and_its_result_is_not_stored()
 #[tokio::test]
 async fn a_worker_whose_lease_ran_out_loses_the_job_to_another() {
     let probe = Arc::new(PauseAfterIntents::default());
-    let options = TestAppOptions { workers: 2, probe: Some(probe.clone()), ..TestAppOptions::default() };
+    let options = TestAppOptions {
+        workers: 2,
+        probe: Some(probe.clone()),
+        ..TestAppOptions::default()
+    };
     let app = TestApp::with(options).await;
     app.set_up(web(), &["1.0.0"]).await;
     probe.armed.store(true, Ordering::SeqCst);
@@ -129,9 +140,16 @@ impl TestApp {
 
 #[tokio::test]
 async fn a_stopped_worker_hands_its_jobs_over_at_once() {
-    let app = TestApp::with(TestAppOptions { workers: 0, ..TestAppOptions::default() }).await;
+    let app = TestApp::with(TestAppOptions {
+        workers: 0,
+        ..TestAppOptions::default()
+    })
+    .await;
     app.set_up(web(), &["1.0.0"]).await;
-    let slow = app.double.faults().add(Fault::on("PutParameter", FaultAction::Delay(Duration::from_millis(300))));
+    let slow = app.double.faults().add(Fault::on(
+        "PutParameter",
+        FaultAction::Delay(Duration::from_millis(300)),
+    ));
     let hub = Hub::default();
     let stop = CancellationToken::new();
     tokio::spawn(hub.clone().listen(app.store.clone(), stop.clone()));
@@ -140,25 +158,42 @@ async fn a_stopped_worker_hands_its_jobs_over_at_once() {
     let id = app.promote("1.0.0").await;
     timeout(PATIENCE, slow.wait_hit(1)).await.unwrap();
     stop.cancel();
-    timeout(PATIENCE, working).await.expect("it ends after the write in flight").unwrap();
+    timeout(PATIENCE, working)
+        .await
+        .expect("it ends after the write in flight")
+        .unwrap();
     let job = app.job(&id).await;
     assert_eq!(job["state"], "running", "{job:#}");
-    assert_eq!(job["steps"][1]["state"], "succeeded", "the write in flight was ended and stored");
+    assert_eq!(
+        job["steps"][1]["state"], "succeeded",
+        "the write in flight was ended and stored"
+    );
 
     let mut app = app;
     let from = Instant::now();
     app.start_worker();
     app.finish_as(&id, "succeeded").await;
-    assert!(from.elapsed() < Duration::from_secs(10), "the lease was given back, not waited out");
+    assert!(
+        from.elapsed() < Duration::from_secs(10),
+        "the lease was given back, not waited out"
+    );
     let kinds = app.event_kinds(&id).await;
     assert!(!kinds.contains(&"job.taken_over".to_owned()), "{kinds:?}");
-    assert_eq!(app.double.calls().iter().filter(|call| call.operation == "PutParameter").count(), 1);
+    assert_eq!(
+        app.double
+            .calls()
+            .iter()
+            .filter(|call| call.operation == "PutParameter")
+            .count(),
+        1
+    );
 }
 
 #[tokio::test]
 async fn waiting_jobs_are_left_alone() {
     let app = TestApp::start().await;
-    app.set_up(web_with(json!({"edge_ttl_seconds": 3600})), &["1.0.0"]).await;
+    app.set_up(web_with(json!({"edge_ttl_seconds": 3600})), &["1.0.0"])
+        .await;
     let id = app.promote("1.0.0").await;
     let waiting = app.job_until(&id, |job| job["state"] == "waiting").await;
     let events = app.event_kinds(&id).await.len();
@@ -171,10 +206,17 @@ async fn waiting_jobs_are_left_alone() {
 
 #[tokio::test]
 async fn without_notifications_the_slow_poll_finds_the_work() {
-    let app = TestApp::with(TestAppOptions { workers: 0, ..TestAppOptions::default() }).await;
+    let app = TestApp::with(TestAppOptions {
+        workers: 0,
+        ..TestAppOptions::default()
+    })
+    .await;
     app.set_up(web_with(json!({"edge_ttl_seconds": 1})), &["1.0.0"]).await;
     // A hub that nobody feeds: every notification is lost.
-    let config = EngineConfig { poll: Duration::from_millis(50), ..app.engine.clone() };
+    let config = EngineConfig {
+        poll: Duration::from_millis(50),
+        ..app.engine.clone()
+    };
     let worker = Worker::new(engine(&app.store, &app.aws(), config), Hub::default());
     let stop = CancellationToken::new();
     let working = tokio::spawn(worker.run(stop.clone()));
@@ -186,7 +228,11 @@ async fn without_notifications_the_slow_poll_finds_the_work() {
 
 #[tokio::test]
 async fn two_workers_share_many_environments_and_each_job_runs_once() {
-    let app = TestApp::with(TestAppOptions { workers: 2, ..TestAppOptions::default() }).await;
+    let app = TestApp::with(TestAppOptions {
+        workers: 2,
+        ..TestAppOptions::default()
+    })
+    .await;
     app.put("/v1/apps/storefront", json!({})).await.expect(201);
     app.register("1.0.0").await;
     let mut jobs = Vec::new();
@@ -196,12 +242,22 @@ async fn two_workers_share_many_environments_and_each_job_runs_once() {
         let environment = format!("/v1/apps/storefront/environments/e{n}");
         app.put(&environment, document).await.expect(201);
         let body = json!({"release": "1.0.0"});
-        jobs.push(app.post(&format!("{environment}/promotions"), body).await.expect(202).id());
+        jobs.push(
+            app.post(&format!("{environment}/promotions"), body)
+                .await
+                .expect(202)
+                .id(),
+        );
     }
     for id in &jobs {
         app.finish_as(id, "succeeded").await;
     }
-    let writes = app.double.calls().into_iter().filter(|call| call.operation == "PutParameter").count();
+    let writes = app
+        .double
+        .calls()
+        .into_iter()
+        .filter(|call| call.operation == "PutParameter")
+        .count();
     assert_eq!(writes, 20);
     assert_eq!(app.invalidations().len(), 20);
     let listed = app.get("/v1/jobs?limit=200&state=succeeded").await.expect(200).json();

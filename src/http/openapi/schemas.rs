@@ -44,7 +44,12 @@ pub fn complete(components: &mut Components) -> BTreeSet<String> {
             require_all(schema);
         }
     }
-    components.schemas.iter().filter(|(_, schema)| needs_nothing(schema)).map(|(name, _)| name.clone()).collect()
+    components
+        .schemas
+        .iter()
+        .filter(|(_, schema)| needs_nothing(schema))
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 /// Whether a body is one of the schemas `names`.
@@ -86,7 +91,10 @@ fn point_at(page: &mut Object, item: &str) {
 }
 
 fn require_all(schema: &mut RefOr<Schema>) {
-    if let RefOr::T(Schema::Object(Object { required, properties, .. })) = schema {
+    if let RefOr::T(Schema::Object(Object {
+        required, properties, ..
+    })) = schema
+    {
         *required = properties.keys().cloned().collect();
     }
 }

@@ -70,8 +70,18 @@ pub async fn list_apps(
     State(state): State<ApiState>,
 ) -> Result<Json<Page<AppView>>> {
     let mut tx = state.store.snapshot().await?;
-    let found = apps::list(&mut tx, page.after.as_ref().map(|after| &after.name), page.limit.and_one()).await?;
-    Ok(Page::new(found, page.limit, |app| ByName { name: app.name.clone() }, AppView::from))
+    let found = apps::list(
+        &mut tx,
+        page.after.as_ref().map(|after| &after.name),
+        page.limit.and_one(),
+    )
+    .await?;
+    Ok(Page::new(
+        found,
+        page.limit,
+        |app| ByName { name: app.name.clone() },
+        AppView::from,
+    ))
 }
 
 /// Delete an application.

@@ -80,7 +80,9 @@ pub async fn list_environments(
     let mut tx = state.store.snapshot().await?;
     let after = page.after.as_ref().map(|after| &after.name);
     let found = environments::list(&mut tx, &path.app, after, page.limit.and_one()).await?;
-    let cursor = |status: &environments::Status| ByName { name: status.environment.name.clone() };
+    let cursor = |status: &environments::Status| ByName {
+        name: status.environment.name.clone(),
+    };
     Ok(Page::new(found, page.limit, cursor, EnvironmentView::from))
 }
 
@@ -117,5 +119,10 @@ pub async fn list_deployments(
     let mut tx = state.store.snapshot().await?;
     let before = page.after.map(|after| after.n);
     let found = environments::history(&mut tx, &path.app, &path.env, before, page.limit.and_one()).await?;
-    Ok(Page::new(found, page.limit, |row| ByNumber { n: row.id }, DeploymentView::from))
+    Ok(Page::new(
+        found,
+        page.limit,
+        |row| ByNumber { n: row.id },
+        DeploymentView::from,
+    ))
 }

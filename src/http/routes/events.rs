@@ -76,7 +76,10 @@ impl QueryParams for EventQuery {
             given.refuse("after", "goes without cursor");
         }
         let after = after.or(page.after.map(|cursor| cursor.n)).unwrap_or(0);
-        Self { after, limit: page.limit }
+        Self {
+            after,
+            limit: page.limit,
+        }
     }
 }
 
@@ -90,7 +93,7 @@ impl QueryParams for EventQuery {
     responses((status = 200, description = "A page of events, or the stream.", content(
         (Page<EventView> = "application/json"),
         (String = "text/event-stream", example =
-            "id: 1\nevent: job.created\ndata: {\"id\":1,\"at\":\"2026-01-01T00:00:00Z\",\"kind\":\"job.created\",\"data\":{}}\n\n"),
+            "id: 7\nevent: job.settled\ndata: {\"id\":7,\"at\":\"…\",\"kind\":\"job.settled\",\"data\":{}}\n\n"),
     ))))]
 pub async fn list_job_events(
     _: Caller<Viewer>,
@@ -117,8 +120,14 @@ fn wants_stream(headers: &HeaderMap) -> bool {
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>> {
-    let Some(value) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
-    let id = value.to_str().ok().and_then(|text| text.trim().parse().ok()).filter(|id| *id >= 0);
+    let Some(value) = headers.get(LAST_EVENT_ID) else {
+        return Ok(None);
+    };
+    let id = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .filter(|id| *id >= 0);
     let detail = "Last-Event-ID is the id of an event: a number.";
     id.map(Some).ok_or_else(|| Problem::new(Code::MalformedRequest, detail))
 }
@@ -126,10 +135,20 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>> {
 /// Opens a stream; what is wrong with the request is still a problem here.
 async fn open(state: ApiState, job: Uuid, after: i64) -> Result<Response> {
     if state.shutdown.is_cancelled() {
-        return Err(Problem::new(Code::ShuttingDown, "Ask again: another replica answers, or the next one will."));
+        return Err(Problem::new(
+            Code::ShuttingDown,
+            "Ask again: another replica answers, or the next one will.",
+        ));
     }
     let watch = Watch::new(&state.hub, job, state.shutdown.clone());
-    let mut feed = Feed { state, job, after, watch, waiting: VecDeque::new(), ended: false };
+    let mut feed = Feed {
+        state,
+        job,
+        after,
+        watch,
+        waiting: VecDeque::new(),
+        ended: false,
+    };
     feed.read().await?;
     let keep_alive = sse::KeepAlive::new().interval(KEEP_ALIVE).text("keep-alive");
     Ok(Sse::new(stream(feed)).keep_alive(keep_alive).into_response())
@@ -191,7 +210,10 @@ fn message(event: Event) -> sse::Event {
     let view = EventView::from(event);
     // JSON of our own making; without line breaks, as a field of a message has to be.
     let data = serde_json::to_string(&view).unwrap_or_default();
-    sse::Event::default().id(view.id.to_string()).event(view.kind).data(data)
+    sse::Event::default()
+        .id(view.id.to_string())
+        .event(view.kind)
+        .data(data)
 }
 
 #[cfg(test)]
@@ -202,7 +224,8 @@ mod tests {
 
     #[test]
     fn a_stream_is_asked_for_by_its_media_type() {
-        let wants = |value: &'static str| wants_stream(&HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(value))]));
+        let wants =
+            |value: &'static str| wants_stream(&HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(value))]));
         assert!(wants("text/event-stream"));
         assert!(wants("application/json, Text/Event-Stream;q=0.5"));
         assert!(!wants("*/*"));
@@ -212,12 +235,18 @@ mod tests {
     #[test]
     fn a_last_event_id_is_a_number() {
         let read = |value: &'static str| {
-            last_event_id(&HeaderMap::from_iter([(LAST_EVENT_ID, HeaderValue::from_static(value))]))
+            last_event_id(&HeaderMap::from_iter([(
+                LAST_EVENT_ID,
+                HeaderValue::from_static(value),
+            )]))
         };
         assert_eq!(read("7").ok(), Some(Some(7)));
         assert_eq!(last_event_id(&HeaderMap::new()).ok(), Some(None));
         for bad in ["", "x", "-1", "1.5", "9223372036854775808"] {
-            assert!(read(bad).is_err_and(|problem| problem.0.code == Code::MalformedRequest), "{bad}");
+            assert!(
+                read(bad).is_err_and(|problem| problem.0.code == Code::MalformedRequest),
+                "{bad}"
+            );
         }
     }
 }

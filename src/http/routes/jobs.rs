@@ -59,7 +59,10 @@ impl QueryParams for ListJobs {
             state: given.word("state", &JobState::ALL),
             kind: given.word("kind", &JobKind::ALL),
         };
-        Self { filter, page: PageQuery::read(given) }
+        Self {
+            filter,
+            page: PageQuery::read(given),
+        }
     }
 }
 
@@ -75,10 +78,20 @@ pub async fn list_jobs(
 ) -> Result<Json<Page<JobView>>> {
     let mut tx = state.store.snapshot().await?;
     let (app, environment) = (filter.app.as_ref(), filter.environment.as_ref());
-    let filter = Filter { app, environment, state: filter.state, kind: filter.kind };
+    let filter = Filter {
+        app,
+        environment,
+        state: filter.state,
+        kind: filter.kind,
+    };
     let before = page.after.map(|after| after.n);
     let found = service::list_jobs(&mut tx, &filter, before, page.limit.and_one()).await?;
-    Ok(Page::new(found, page.limit, |found| ByNumber { n: found.job.seq }, JobView::from))
+    Ok(Page::new(
+        found,
+        page.limit,
+        |found| ByNumber { n: found.job.seq },
+        JobView::from,
+    ))
 }
 
 /// How long to wait for a job's end.
@@ -92,7 +105,11 @@ pub struct WaitQuery {
 
 impl QueryParams for WaitQuery {
     fn read(given: &mut Given) -> Self {
-        Self { wait: given.number("wait", 0, WAIT_MAX_SECONDS).and_then(|seconds| seconds.try_into().ok()) }
+        Self {
+            wait: given
+                .number("wait", 0, WAIT_MAX_SECONDS)
+                .and_then(|seconds| seconds.try_into().ok()),
+        }
     }
 }
 
@@ -144,7 +161,10 @@ pub async fn abort_job(
     State(state): State<ApiState>,
     post: Post<Signal>,
 ) -> Result<Response> {
-    post.run(&state, &caller.actor, async |tx, _| accepted(signals::abort(tx, &caller.actor, path.id).await?)).await
+    post.run(&state, &caller.actor, async |tx, _| {
+        accepted(signals::abort(tx, &caller.actor, path.id).await?)
+    })
+    .await
 }
 
 /// Retry a stuck or a failed job.
@@ -161,7 +181,10 @@ pub async fn retry_job(
     State(state): State<ApiState>,
     post: Post<Signal>,
 ) -> Result<Response> {
-    post.run(&state, &caller.actor, async |tx, _| accepted(signals::retry(tx, &caller.actor, path.id).await?)).await
+    post.run(&state, &caller.actor, async |tx, _| {
+        accepted(signals::retry(tx, &caller.actor, path.id).await?)
+    })
+    .await
 }
 
 fn accepted(found: JobWithSteps) -> service::Result<Answer> {

@@ -73,5 +73,10 @@ pub async fn list_releases(
     let mut tx = state.store.snapshot().await?;
     let before = page.after.as_ref().map(|after| (after.at(), &after.version));
     let found = releases::list(&mut tx, &path.app, before, page.limit.and_one()).await?;
-    Ok(Page::new(found, page.limit, |found| ByTime::new(found.created_at, &found.version), ReleaseView::from))
+    Ok(Page::new(
+        found,
+        page.limit,
+        |found| ByTime::new(found.created_at, &found.version),
+        ReleaseView::from,
+    ))
 }

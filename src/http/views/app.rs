@@ -19,6 +19,11 @@ pub struct AppView {
 
 impl From<App> for AppView {
     fn from(app: App) -> Self {
-        Self { name: app.name, description: app.description, created_at: app.created_at, updated_at: app.updated_at }
+        Self {
+            name: app.name,
+            description: app.description,
+            created_at: app.created_at,
+            updated_at: app.updated_at,
+        }
     }
 }

@@ -102,7 +102,10 @@ impl From<Status> for EnvironmentView {
     fn from(status: Status) -> Self {
         let seen = |pointer: &Pointer| {
             let seen = pointer.drift.clone()?;
-            Some(DriftView { pointer: pointer.key.clone(), seen })
+            Some(DriftView {
+                pointer: pointer.key.clone(),
+                seen,
+            })
         };
         let drift: Vec<DriftView> = status.pointers.iter().filter_map(seen).collect();
         let environment = status.environment;

@@ -136,7 +136,10 @@ impl From<Step> for StepView {
 impl Progress {
     fn of(job: &Job, steps: &[Step]) -> Self {
         let current = || steps.iter().filter(|step| step.round == job.round);
-        Self { done: current().filter(|step| step.state.is_end()).count(), total: current().count() }
+        Self {
+            done: current().filter(|step| step.state.is_end()).count(),
+            total: current().count(),
+        }
     }
 }
 
@@ -188,6 +191,11 @@ pub struct EventView {
 
 impl From<Event> for EventView {
     fn from(event: Event) -> Self {
-        Self { id: event.id, at: event.at, kind: event.kind, data: event.data.0 }
+        Self {
+            id: event.id,
+            at: event.at,
+            kind: event.kind,
+            data: event.data.0,
+        }
     }
 }

@@ -25,13 +25,7 @@ pub(super) const SECRET_ACCESS_KEY: &str = "not-a-secret";
 /// can't be used by mistake.
 #[must_use]
 pub fn sdk_config(endpoint: &str) -> SdkConfig {
-    let credentials = Credentials::new(
-        ACCESS_KEY_ID,
-        SECRET_ACCESS_KEY,
-        None,
-        None,
-        "greenlight-dev",
-    );
+    let credentials = Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "greenlight-dev");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static(REGION))
@@ -88,8 +82,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_sdk_reaches_the_double_with_timeouts_and_roles() {
-        let folder =
-            std::env::temp_dir().join(format!("greenlight-cloud-{}.json", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("greenlight-cloud-{}.json", std::process::id()));
         let double = start(None, folder.clone(), Duration::ZERO).await.unwrap();
         let timeouts = TimeoutConfig::builder()
             .operation_timeout(Duration::from_secs(20))
@@ -105,10 +98,7 @@ mod tests {
             .value("1")
             .r#type(aws_sdk_ssm::types::ParameterType::String);
         put.send().await.unwrap();
-        assert_eq!(
-            AwsView::pointer(&double, REGION, "/example"),
-            Some(("1".into(), 1))
-        );
+        assert_eq!(AwsView::pointer(&double, REGION, "/example"), Some(("1".into(), 1)));
         let cloudfront = aws_sdk_cloudfront::Client::new(&config);
         cloudfront
             .list_invalidations()

@@ -69,8 +69,7 @@ impl DataFolder {
         })?;
         if us == 0 {
             let mode = found.mode() & 0o7777 | 0o011;
-            fs::set_permissions(&path, Permissions::from_mode(mode))
-                .with_context(|| doing("open the way through"))?;
+            fs::set_permissions(&path, Permissions::from_mode(mode)).with_context(|| doing("open the way through"))?;
         }
         let folder = Self { path, _lock: lock };
         if fresh {
@@ -84,8 +83,7 @@ impl DataFolder {
         for file in [self.double(), self.token_file()] {
             match fs::remove_file(&file) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(error)
-                        .with_context(|| format!("could not remove {}", file.display()));
+                    return Err(error).with_context(|| format!("could not remove {}", file.display()));
                 }
                 _ => {}
             }
@@ -138,10 +136,7 @@ impl DataFolder {
 }
 
 /// Where data is kept if nobody said where.
-fn default_place(
-    root: bool,
-    variable: impl Fn(&str) -> Option<PathBuf>,
-) -> anyhow::Result<PathBuf> {
+fn default_place(root: bool, variable: impl Fn(&str) -> Option<PathBuf>) -> anyhow::Result<PathBuf> {
     if root {
         return Ok(ROOTS_FOLDER.into());
     }
@@ -151,9 +146,7 @@ fn default_place(
     }
     match variable("HOME").filter(|path| path.is_absolute()) {
         Some(home) => Ok(home.join(".local/share/greenlight")),
-        None => bail!(
-            "no folder for the data: neither HOME nor XDG_DATA_HOME is set; name one with --data-dir"
-        ),
+        None => bail!("no folder for the data: neither HOME nor XDG_DATA_HOME is set; name one with --data-dir"),
     }
 }
 

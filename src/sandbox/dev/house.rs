@@ -47,11 +47,7 @@ pub(super) struct House {
 
 impl House {
     /// Starts everything. Cancelling this ends what was started.
-    pub(super) async fn start(
-        options: &DevOptions,
-        folder: &DataFolder,
-        screen: &Screen,
-    ) -> anyhow::Result<Self> {
+    pub(super) async fn start(options: &DevOptions, folder: &DataFolder, screen: &Screen) -> anyhow::Result<Self> {
         let listener = bind(options.listen, screen).await?;
         let postgres = PrivatePostgres::start(PrivatePostgresOptions {
             data_dir: folder.postgres(),
@@ -69,14 +65,9 @@ impl House {
             .context("could not start the AWS double")?;
         let shutdown = CancellationToken::new();
         let guard = shutdown.clone().drop_guard();
-        let service = seam::start_service(
-            &database_url,
-            &double.endpoint_url(),
-            listener,
-            shutdown.clone(),
-        )
-        .await
-        .context("could not start the service")?;
+        let service = seam::start_service(&database_url, &double.endpoint_url(), listener, shutdown.clone())
+            .await
+            .context("could not start the service")?;
         let base_url = base_url(service.address);
         let token = admin_token(folder, &base_url, &database_url).await?;
         let (end, service_end) = watch::channel(None);
@@ -120,9 +111,7 @@ impl House {
     pub(super) async fn stop(self) -> anyhow::Result<()> {
         self.shutdown.cancel();
         let ended = match timeout(DRAIN_DEADLINE, service_end(self.service_end)).await {
-            Ok(ended) => {
-                ended.map_err(|error| anyhow!("the service did not stop in good order: {error}"))
-            }
+            Ok(ended) => ended.map_err(|error| anyhow!("the service did not stop in good order: {error}")),
             Err(_) => Err(anyhow!(
                 "the service did not stop within {} s",
                 DRAIN_DEADLINE.as_secs()
@@ -156,10 +145,7 @@ async fn bind(asked: Option<SocketAddr>, screen: &Screen) -> anyhow::Result<TcpL
                 .await
                 .context("could not listen on any port")?;
             let taken = DEFAULT_LISTEN.port();
-            let port = listener
-                .local_addr()
-                .context("could not learn the port")?
-                .port();
+            let port = listener.local_addr().context("could not learn the port")?.port();
             screen.line(format!(
                 "Port {taken} is taken, so the API is on port {port} this time."
             ));
@@ -180,11 +166,7 @@ fn base_url(address: SocketAddr) -> String {
 }
 
 /// The token of an earlier run if the service still knows it, else a new one, kept for the next run.
-async fn admin_token(
-    folder: &DataFolder,
-    base_url: &str,
-    database_url: &str,
-) -> anyhow::Result<String> {
+async fn admin_token(folder: &DataFolder, base_url: &str, database_url: &str) -> anyhow::Result<String> {
     if let Some(token) = folder.kept_token()?
         && is_known(base_url, &token).await?
     {
@@ -214,10 +196,7 @@ async fn is_known(base_url: &str, token: &str) -> anyhow::Result<bool> {
     if status.is_server_error() {
         bail!("the service answered {status} when it was asked whether it knows the kept token");
     }
-    Ok(!matches!(
-        status,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
-    ))
+    Ok(!matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN))
 }
 
 #[cfg(test)]
@@ -229,10 +208,7 @@ mod tests {
     #[tokio::test]
     async fn a_kept_token_is_only_used_if_the_service_knows_it() {
         let answer = |headers: HeaderMap| async move {
-            match headers
-                .get("authorization")
-                .and_then(|value| value.to_str().ok())
-            {
+            match headers.get("authorization").and_then(|value| value.to_str().ok()) {
                 Some("Bearer known") => StatusCode::OK,
                 Some("Bearer broken") => StatusCode::INTERNAL_SERVER_ERROR,
                 _ => StatusCode::UNAUTHORIZED,
@@ -244,13 +220,7 @@ mod tests {
         tokio::spawn(async move { axum::serve(listener, router).await });
         assert!(is_known(&url, "known").await.unwrap());
         assert!(!is_known(&url, "of a database that is gone").await.unwrap());
-        assert!(
-            is_known(&url, "broken")
-                .await
-                .unwrap_err()
-                .to_string()
-                .contains("500")
-        );
+        assert!(is_known(&url, "broken").await.unwrap_err().to_string().contains("500"));
     }
 
     #[test]

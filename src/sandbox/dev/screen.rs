@@ -158,10 +158,10 @@ mod tests {
 
     #[test]
     fn curl_lines_are_shell_words_that_hold_json() {
-        let told = Told {
-            left: "1.1.0".into(),
-        };
+        let told = Told { left: "1.1.0".into() };
         let lines = curl_lines("http://127.0.0.1:8080", "secret", Some(&told));
-        assert!(lines[1].contains(r#"-d '{"release":"1.1.0"}' http://127.0.0.1:8080/v1/apps/storefront/environments/production/promotions"#));
+        assert!(lines[1].contains(
+            r#"-d '{"release":"1.1.0"}' http://127.0.0.1:8080/v1/apps/storefront/environments/production/promotions"#
+        ));
     }
 }

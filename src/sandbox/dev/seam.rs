@@ -35,7 +35,9 @@ pub(super) async fn start_service(
     shutdown: CancellationToken,
 ) -> anyhow::Result<Service> {
     let address = listen.local_addr()?;
-    Store::migrate(database_url).await.context("could not migrate the database")?;
+    Store::migrate(database_url)
+        .await
+        .context("could not migrate the database")?;
     let options = ServerOptions {
         database_url: database_url.to_owned(),
         role: ServeRole::All,

@@ -183,15 +183,9 @@ struct DistributionRequest {
     account: Option<String>,
 }
 
-async fn add_distribution(
-    State(shared): State<Shared>,
-    Json(request): Json<DistributionRequest>,
-) -> Response {
+async fn add_distribution(State(shared): State<Shared>, Json(request): Json<DistributionRequest>) -> Response {
     let world = &shared.world;
-    let account = request
-        .account
-        .as_deref()
-        .unwrap_or(&world.options.account_id);
+    let account = request.account.as_deref().unwrap_or(&world.options.account_id);
     let now = world.clock.now();
     world.change(|state| {
         let distributions = &mut state.account_mut(account).distributions;
@@ -227,10 +221,7 @@ struct ClockRequest {
     advance_seconds: u64,
 }
 
-async fn advance_clock(
-    State(shared): State<Shared>,
-    Json(request): Json<ClockRequest>,
-) -> Json<Value> {
+async fn advance_clock(State(shared): State<Shared>, Json(request): Json<ClockRequest>) -> Json<Value> {
     let clock = &shared.world.clock;
     clock.advance(Duration::from_secs(request.advance_seconds));
     Json(json!({ "now": clock.now() }))

@@ -102,12 +102,12 @@ impl Signature {
                 .split(',')
                 .find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='))
         };
-        let credential = field("Credential")
-            .ok_or_else(|| refuse("Authorization header requires 'Credential' parameter."))?;
-        let signature = field("Signature")
-            .ok_or_else(|| refuse("Authorization header requires 'Signature' parameter."))?;
-        let signed = field("SignedHeaders")
-            .ok_or_else(|| refuse("Authorization header requires 'SignedHeaders' parameter."))?;
+        let credential =
+            field("Credential").ok_or_else(|| refuse("Authorization header requires 'Credential' parameter."))?;
+        let signature =
+            field("Signature").ok_or_else(|| refuse("Authorization header requires 'Signature' parameter."))?;
+        let signed =
+            field("SignedHeaders").ok_or_else(|| refuse("Authorization header requires 'SignedHeaders' parameter."))?;
         let date = text("x-amz-date").ok_or_else(|| {
             refuse("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
         })?;
@@ -116,16 +116,11 @@ impl Signature {
             return Err(refuse("'Signature' must be 64 hexadecimal characters."));
         }
         if !signed.split(';').any(|name| name == "host") {
-            return Err(bad_signature(
-                protocol,
-                "'Host' must be a 'SignedHeader'.".to_owned(),
-            ));
+            return Err(bad_signature(protocol, "'Host' must be a 'SignedHeader'.".to_owned()));
         }
         let scope: Vec<&str> = credential.split('/').collect();
         let [access_key, day, region, service, "aws4_request"] = scope[..] else {
-            return Err(refuse(
-                "Credential must have exactly 5 slash-delimited elements.",
-            ));
+            return Err(refuse("Credential must have exactly 5 slash-delimited elements."));
         };
         if access_key.is_empty() || region.is_empty() || service.is_empty() {
             return Err(refuse("Credential must not have empty elements."));
@@ -159,18 +154,14 @@ impl Signature {
             let limit = (now - MAX_SKEW).format(DATE_FORMAT);
             return Err(bad_signature(
                 protocol,
-                format!(
-                    "Signature expired: {date} is now earlier than {limit} ({shown_now} - 5 min.)"
-                ),
+                format!("Signature expired: {date} is now earlier than {limit} ({shown_now} - 5 min.)"),
             ));
         }
         if self.signed_at > now + MAX_SKEW {
             let limit = (now + MAX_SKEW).format(DATE_FORMAT);
             return Err(bad_signature(
                 protocol,
-                format!(
-                    "Signature not yet current: {date} is still later than {limit} ({shown_now} + 5 min.)"
-                ),
+                format!("Signature not yet current: {date} is still later than {limit} ({shown_now} + 5 min.)"),
             ));
         }
         Ok(())
@@ -265,10 +256,7 @@ mod tests {
             (400, "MissingAuthenticationTokenException")
         );
         let none = Signature::read(&HeaderMap::new(), Protocol::Query).unwrap_err();
-        assert_eq!(
-            (none.status, none.code.as_str()),
-            (403, "MissingAuthenticationToken")
-        );
+        assert_eq!((none.status, none.code.as_str()), (403, "MissingAuthenticationToken"));
         let bearer = headers("Bearer token", "20260102T030405Z");
         let error = Signature::read(&bearer, Protocol::RestXml).unwrap_err();
         assert_eq!(error.code, "IncompleteSignature");
@@ -289,16 +277,9 @@ mod tests {
         assert!(signature.check_age(at(4), Protocol::Json).is_ok());
         assert!(signature.check_age(at(-4), Protocol::Json).is_ok());
         let late = signature.check_age(at(6), Protocol::Json).unwrap_err();
-        assert!(
-            late.message
-                .unwrap()
-                .starts_with("Signature expired: 20260102T030405Z")
-        );
+        assert!(late.message.unwrap().starts_with("Signature expired: 20260102T030405Z"));
         let early = signature.check_age(at(-6), Protocol::RestXml).unwrap_err();
-        assert_eq!(
-            (early.status, early.code.as_str()),
-            (403, "SignatureDoesNotMatch")
-        );
+        assert_eq!((early.status, early.code.as_str()), (403, "SignatureDoesNotMatch"));
     }
 
     #[test]
@@ -323,14 +304,9 @@ mod tests {
         let ask = |key: &str, token: Option<&str>, hours: i64| {
             let at = now + TimeDelta::hours(hours);
             let caller = signature(key, token).caller(&state, "000000000000", at, Protocol::Json);
-            caller
-                .map(|caller| caller.account)
-                .map_err(|error| error.code)
+            caller.map(|caller| caller.account).map_err(|error| error.code)
         };
-        assert_eq!(
-            ask("ASIAEXAMPLE", Some("token"), 0),
-            Ok("222222222222".into())
-        );
+        assert_eq!(ask("ASIAEXAMPLE", Some("token"), 0), Ok("222222222222".into()));
         assert_eq!(
             ask("ASIAEXAMPLE", Some("token"), 2),
             Err("ExpiredTokenException".into())
@@ -340,10 +316,7 @@ mod tests {
             ("ASIAEXAMPLE", None),
             ("ASIANOBODY", None),
         ] {
-            assert_eq!(
-                ask(key, token, 0),
-                Err("UnrecognizedClientException".into())
-            );
+            assert_eq!(ask(key, token, 0), Err("UnrecognizedClientException".into()));
         }
         assert_eq!(ask("AKIAEXAMPLE", None, 0), Ok("000000000000".into()));
         assert_eq!(ask("111111111111", None, 0), Ok("111111111111".into()));

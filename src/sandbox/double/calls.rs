@@ -98,10 +98,7 @@ impl Outcome {
     pub fn took_effect(&self) -> bool {
         matches!(
             self,
-            Self::Ok
-                | Self::AnswerLost { error: None }
-                | Self::Hung { applied: true }
-                | Self::Released { error: None }
+            Self::Ok | Self::AnswerLost { error: None } | Self::Hung { applied: true } | Self::Released { error: None }
         )
     }
 }
@@ -170,11 +167,7 @@ impl CallLog {
         let mut changed = self.changed.subscribe();
         loop {
             changed.mark_unchanged();
-            let found = lock(&self.inner)
-                .calls
-                .iter()
-                .find(|call| wanted(call))
-                .cloned();
+            let found = lock(&self.inner).calls.iter().find(|call| wanted(call)).cloned();
             if let Some(call) = found {
                 return call;
             }
@@ -186,7 +179,6 @@ impl CallLog {
     }
 
     fn signal(&self) {
-        self.changed
-            .send_modify(|count| *count = count.wrapping_add(1));
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 }

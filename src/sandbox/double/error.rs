@@ -92,20 +92,12 @@ impl Protocol {
     }
 
     /// Puts an answer or an error on the wire in this protocol's shape.
-    pub(super) fn render(
-        self,
-        result: Result<Answer, AwsError>,
-        request_id: &str,
-    ) -> Response<Body> {
+    pub(super) fn render(self, result: Result<Answer, AwsError>, request_id: &str) -> Response<Body> {
         let answer = result.unwrap_or_else(|error| self.error_answer(&error, request_id));
         let mut response = Response::new(Body::from(answer.body));
-        *response.status_mut() =
-            StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static(self.content_type()),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type()));
         if let Ok(id) = HeaderValue::from_str(request_id) {
             headers.insert("x-amzn-requestid", id);
         }
@@ -135,11 +127,7 @@ impl Protocol {
 }
 
 fn error_xml(namespace: &str, error: &AwsError, request_id: &str) -> String {
-    let fault = if error.status >= 500 {
-        "Receiver"
-    } else {
-        "Sender"
-    };
+    let fault = if error.status >= 500 { "Receiver" } else { "Sender" };
     Xml::document("ErrorResponse", namespace, |xml| {
         xml.element("Error", |xml| {
             xml.leaf("Type", fault);

@@ -119,10 +119,7 @@ impl Fault {
 
     /// Lets so many matching calls pass first.
     pub fn skip(self, calls: u64) -> Self {
-        Self {
-            skip: calls,
-            ..self
-        }
+        Self { skip: calls, ..self }
     }
 
     /// Hits so many matching calls, then no more.
@@ -139,8 +136,7 @@ impl Fault {
     }
 
     fn matches(&self, target: &Target<'_>) -> bool {
-        let is =
-            |wanted: &Option<String>, actual: &str| wanted.as_deref().is_none_or(|it| it == actual);
+        let is = |wanted: &Option<String>, actual: &str| wanted.as_deref().is_none_or(|it| it == actual);
         is(&self.operation, target.operation)
             && is(&self.account, target.account)
             && is(&self.region, target.region)
@@ -278,11 +274,7 @@ impl Faults {
 
     /// Lets what one fault holds take effect; `None` when there is no fault with that id.
     pub fn release(&self, id: u64) -> Option<usize> {
-        let entry = lock(&self.book)
-            .entries
-            .iter()
-            .find(|entry| entry.id == id)
-            .cloned();
+        let entry = lock(&self.book).entries.iter().find(|entry| entry.id == id).cloned();
         entry.map(|entry| entry.release())
     }
 
@@ -347,9 +339,7 @@ impl FaultHandle {
     /// Takes the fault away: later calls are answered normally. Safe to repeat.
     pub fn remove(&self) {
         if let Some(book) = self.book.upgrade() {
-            lock(&book)
-                .entries
-                .retain(|entry| entry.id != self.entry.id);
+            lock(&book).entries.retain(|entry| entry.id != self.entry.id);
         }
     }
 }
@@ -368,11 +358,7 @@ mod tests {
     #[test]
     fn a_fault_skips_then_hits_then_is_used_up() {
         let faults = Faults::default();
-        faults.add(
-            Fault::on("PutParameter", FaultAction::Throttle)
-                .skip(1)
-                .times(2),
-        );
+        faults.add(Fault::on("PutParameter", FaultAction::Throttle).skip(1).times(2));
         let taken: Vec<bool> = (0..5).map(|_| faults.pick(&TARGET).is_some()).collect();
         assert_eq!(taken, [false, true, true, false, false]);
     }

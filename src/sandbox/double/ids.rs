@@ -18,9 +18,7 @@ pub(super) fn token(prefix: &str, length: usize) -> String {
 
 /// A request id: a random UUID.
 pub(super) fn request_id() -> String {
-    uuid::Builder::from_random_bytes(rand::random())
-        .into_uuid()
-        .to_string()
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()
 }
 
 #[cfg(test)]

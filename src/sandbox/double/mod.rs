@@ -136,11 +136,7 @@ impl AwsDouble {
         let address = listener.local_addr()?;
         let world = Arc::new(World::open(options)?);
         let closing = CancellationToken::new();
-        let server = server::run(
-            cut::CutListener(listener),
-            Arc::clone(&world),
-            closing.clone(),
-        );
+        let server = server::run(cut::CutListener(listener), Arc::clone(&world), closing.clone());
         let server = Mutex::new(Some(tokio::spawn(server)));
         Ok(Self {
             handle: Arc::new(Handle {

@@ -40,9 +40,7 @@ impl Parsed {
     pub(super) fn read(service: &str, parts: &Parts, body: &[u8]) -> Self {
         match service {
             "ssm" => ssm::read(target(parts), body),
-            "cloudfront" => {
-                cloudfront::read(&parts.method, parts.uri.path(), parts.uri.query(), body)
-            }
+            "cloudfront" => cloudfront::read(&parts.method, parts.uri.path(), parts.uri.query(), body),
             "sts" => sts::read(parts.uri.query(), body),
             other => {
                 let message = format!("This double has no service {other}.");
@@ -96,11 +94,7 @@ pub(super) fn fault_error(
     let is_ssm = service == "ssm";
     Some(match action {
         FaultAction::Throttle => {
-            let code = if is_ssm {
-                "ThrottlingException"
-            } else {
-                "Throttling"
-            };
+            let code = if is_ssm { "ThrottlingException" } else { "Throttling" };
             AwsError::new(400, code, "Rate exceeded")
         }
         FaultAction::Unavailable => {
@@ -108,11 +102,7 @@ pub(super) fn fault_error(
             AwsError::new(503, "ServiceUnavailable", message)
         }
         FaultAction::InternalError => match service {
-            "ssm" => AwsError::new(
-                500,
-                "InternalServerError",
-                "An error occurred on the server side.",
-            ),
+            "ssm" => AwsError::new(500, "InternalServerError", "An error occurred on the server side."),
             "cloudfront" => AwsError::new(
                 500,
                 "InternalError",
@@ -138,11 +128,7 @@ pub(super) fn fault_error(
             };
             AwsError::new(status, code, message)
         }
-        FaultAction::Error {
-            status,
-            code,
-            message,
-        } => AwsError::new(*status, code, message.clone()),
+        FaultAction::Error { status, code, message } => AwsError::new(*status, code, message.clone()),
         _ => return None,
     })
 }

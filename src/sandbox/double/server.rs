@@ -65,11 +65,7 @@ enum Reply {
     Hang,
 }
 
-async fn answer(
-    State(shared): State<Shared>,
-    ConnectInfo(cut): ConnectInfo<Cut>,
-    request: Request,
-) -> Response<Body> {
+async fn answer(State(shared): State<Shared>, ConnectInfo(cut): ConnectInfo<Cut>, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let closing = shared.closing.clone();
     let reply = async {
@@ -97,9 +93,9 @@ async fn process(world: Arc<World>, parts: Parts, body: Bytes) -> Reply {
     };
     let protocol = request::protocol(Some(&signature.service), &parts);
     let now = Utc::now();
-    let caller = signature.check_age(now, protocol).and_then(|()| {
-        world.read(|state| signature.caller(state, &world.options.account_id, now, protocol))
-    });
+    let caller = signature
+        .check_age(now, protocol)
+        .and_then(|()| world.read(|state| signature.caller(state, &world.options.account_id, now, protocol)));
     let caller = match caller {
         Ok(caller) => caller,
         Err(error) => return refuse(&world, protocol, Some(&signature), &request_id, error),
@@ -241,9 +237,8 @@ impl Work {
             action => {
                 let resource = self.parsed.resource.as_deref();
                 let operation = &self.parsed.operation;
-                let error =
-                    request::fault_error(action, &self.service, operation, resource, &self.caller)
-                        .unwrap_or_else(|| AwsError::without_message(500, "InternalFailure"));
+                let error = request::fault_error(action, &self.service, operation, resource, &self.caller)
+                    .unwrap_or_else(|| AwsError::without_message(500, "InternalFailure"));
                 let result = Err(error);
                 settle(outcome(&result));
                 Reply::Answer(self.protocol.render(result, &self.request_id))

@@ -58,21 +58,14 @@ impl State {
     }
 
     pub(super) fn parameters_mut(&mut self, account: &str, region: &str) -> &mut Parameters {
-        self.account_mut(account)
-            .regions
-            .entry(region.to_owned())
-            .or_default()
+        self.account_mut(account).regions.entry(region.to_owned()).or_default()
     }
 
     pub(super) fn distribution(&self, account: &str, id: &str) -> Option<&Distribution> {
         self.account(account)?.distributions.get(id)
     }
 
-    pub(super) fn distribution_mut(
-        &mut self,
-        account: &str,
-        id: &str,
-    ) -> Option<&mut Distribution> {
+    pub(super) fn distribution_mut(&mut self, account: &str, id: &str) -> Option<&mut Distribution> {
         self.accounts.get_mut(account)?.distributions.get_mut(id)
     }
 

@@ -82,8 +82,7 @@ fn assume_role<'a>(field: impl Fn(&str) -> Option<&'a str>) -> Result<AssumeRole
     };
     let role_arn = required("RoleArn", "roleArn")?;
     let session_name = required("RoleSessionName", "roleSessionName")?;
-    let (account, role_name) =
-        split_role(role_arn).ok_or_else(|| invalid(&format!("{role_arn} is invalid")))?;
+    let (account, role_name) = split_role(role_arn).ok_or_else(|| invalid(&format!("{role_arn} is invalid")))?;
     if !is_session_name(session_name) {
         return Err(invalid(&format!(
             "1 validation error detected: Value '{session_name}' at 'roleSessionName' failed to satisfy constraint: \
@@ -92,14 +91,18 @@ fn assume_role<'a>(field: impl Fn(&str) -> Option<&'a str>) -> Result<AssumeRole
     }
     let duration_seconds = match field("DurationSeconds") {
         None => DEFAULT_DURATION,
-        Some(text) => text.parse().ok().filter(|seconds| DURATION.contains(seconds)).ok_or_else(|| {
-            invalid(&format!(
-                "1 validation error detected: Value '{text}' at 'durationSeconds' failed to satisfy constraint: \
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|seconds| DURATION.contains(seconds))
+            .ok_or_else(|| {
+                invalid(&format!(
+                    "1 validation error detected: Value '{text}' at 'durationSeconds' failed to satisfy constraint: \
                  Member must have value from {} to {}",
-                DURATION.start(),
-                DURATION.end()
-            ))
-        })?,
+                    DURATION.start(),
+                    DURATION.end()
+                ))
+            })?,
     };
     Ok(AssumeRole {
         role_arn: role_arn.to_owned(),
@@ -131,12 +134,7 @@ fn is_session_name(name: &str) -> bool {
 
 impl Command {
     /// Does what was asked; sessions last by the machine's time, as the client's own cache does.
-    pub(super) fn apply(
-        self,
-        world: &World,
-        caller: &Caller,
-        request_id: &str,
-    ) -> Result<Answer, AwsError> {
+    pub(super) fn apply(self, world: &World, caller: &Caller, request_id: &str) -> Result<Answer, AwsError> {
         match self {
             Self::AssumeRole(request) => request.apply(world, caller, request_id),
             Self::GetCallerIdentity => Ok(answer("GetCallerIdentity", request_id, |xml| {
@@ -189,24 +187,17 @@ impl AssumeRole {
                 xml.leaf("AccessKeyId", &access_key);
                 xml.leaf("SecretAccessKey", ids::token("", 40));
                 xml.leaf("SessionToken", &token);
-                xml.leaf(
-                    "Expiration",
-                    expires_at.to_rfc3339_opts(SecondsFormat::Secs, true),
-                );
+                xml.leaf("Expiration", expires_at.to_rfc3339_opts(SecondsFormat::Secs, true));
             });
         }))
     }
 }
 
 fn answer(operation: &str, request_id: &str, fill: impl FnOnce(&mut Xml)) -> Answer {
-    Answer::ok(Xml::document(
-        &format!("{operation}Response"),
-        STS_NAMESPACE,
-        |xml| {
-            xml.element(&format!("{operation}Result"), fill);
-            xml.element("ResponseMetadata", |xml| xml.leaf("RequestId", request_id));
-        },
-    ))
+    Answer::ok(Xml::document(&format!("{operation}Response"), STS_NAMESPACE, |xml| {
+        xml.element(&format!("{operation}Result"), fill);
+        xml.element("ResponseMetadata", |xml| xml.leaf("RequestId", request_id));
+    }))
 }
 
 #[cfg(test)]
@@ -232,9 +223,7 @@ mod tests {
     #[test]
     fn session_names_are_checked() {
         let form = |name: &str| {
-            format!(
-                "Action=AssumeRole&RoleArn=arn%3Aaws%3Aiam%3A%3A111111111111%3Arole%2Fx&RoleSessionName={name}"
-            )
+            format!("Action=AssumeRole&RoleArn=arn%3Aaws%3Aiam%3A%3A111111111111%3Arole%2Fx&RoleSessionName={name}")
         };
         assert!(read(None, form("greenlight").as_bytes()).command.is_ok());
         let error = read(None, form("a%20b").as_bytes()).command.unwrap_err();

@@ -66,13 +66,7 @@ impl AwsDouble {
     ///
     /// # Errors
     /// Those of PutParameter with `Overwrite`.
-    pub fn put_parameter_in(
-        &self,
-        account: &str,
-        region: &str,
-        name: &str,
-        value: &str,
-    ) -> Result<u64, AwsError> {
+    pub fn put_parameter_in(&self, account: &str, region: &str, name: &str, value: &str) -> Result<u64, AwsError> {
         let now = self.clock().now();
         self.world().change(|state| {
             let parameters = state.parameters_mut(account, region);
@@ -104,12 +98,8 @@ impl AwsDouble {
     /// The kept versions of a parameter, oldest first.
     pub fn history_in(&self, account: &str, region: &str, name: &str) -> Vec<ParameterVersion> {
         self.world().read(|state| {
-            let parameter = state
-                .parameters(account, region)
-                .and_then(|it| it.get(name));
-            let versions = parameter
-                .into_iter()
-                .flat_map(|parameter| &parameter.versions);
+            let parameter = state.parameters(account, region).and_then(|it| it.get(name));
+            let versions = parameter.into_iter().flat_map(|parameter| &parameter.versions);
             versions
                 .map(|version| ParameterVersion {
                     version: version.version,

@@ -71,10 +71,7 @@ fn load(path: &Path) -> io::Result<State> {
     }
     match std::fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-            let text = format!(
-                "{} is not a saved state of the AWS double: {error}",
-                path.display()
-            );
+            let text = format!("{} is not a saved state of the AWS double: {error}", path.display());
             io::Error::new(io::ErrorKind::InvalidData, text)
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(State::default()),

@@ -18,8 +18,7 @@ impl Xml {
         let mut xml = Self {
             out: String::with_capacity(512),
         };
-        xml.out
-            .push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<");
+        xml.out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<");
         xml.out.push_str(root);
         xml.out.push_str(" xmlns=\"");
         xml.out.push_str(&escape(namespace));
@@ -133,8 +132,7 @@ mod tests {
         assert_eq!(root.name, "Paths");
         assert_eq!(root.child_text("Path"), Some("/a?b=1&c=<2>"));
         assert_eq!(
-            root.child("None")
-                .and_then(|node| node.child_text("Quantity")),
+            root.child("None").and_then(|node| node.child_text("Quantity")),
             Some("0")
         );
     }

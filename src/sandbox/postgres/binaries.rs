@@ -71,11 +71,7 @@ impl Search {
     /// # Errors
     /// The places looked at, for [`PrivatePostgresError::NotFound`] or
     /// [`PrivatePostgresError::OtherVersion`].
-    pub(super) fn find(
-        &self,
-        run_as: &RunAs,
-        cluster: Option<(u32, &Path)>,
-    ) -> Result<Binaries, PrivatePostgresError> {
+    pub(super) fn find(&self, run_as: &RunAs, cluster: Option<(u32, &Path)>) -> Result<Binaries, PrivatePostgresError> {
         let mut looked_at = LookedAt::default();
         let mut usable = 0;
         for (origin, dir) in self.candidates() {
@@ -103,20 +99,17 @@ impl Search {
         if let Some(named) = &self.named {
             return vec![named.clone()];
         }
-        let on_path = self.path.iter().flat_map(env::split_paths).filter(|dir| {
-            dir.is_absolute() && PROGRAMS.iter().any(|program| dir.join(program).is_file())
-        });
-        let mut candidates: Vec<(String, PathBuf)> =
-            on_path.map(|dir| ("PATH".to_owned(), dir)).collect();
+        let on_path = self
+            .path
+            .iter()
+            .flat_map(env::split_paths)
+            .filter(|dir| dir.is_absolute() && PROGRAMS.iter().any(|program| dir.join(program).is_file()));
+        let mut candidates: Vec<(String, PathBuf)> = on_path.map(|dir| ("PATH".to_owned(), dir)).collect();
         let installed = self.debian();
         if installed.is_empty() {
             candidates.push(("Debian's place".to_owned(), self.debian_root.join("*/bin")));
         }
-        candidates.extend(
-            installed
-                .into_iter()
-                .map(|dir| ("Debian's place".to_owned(), dir)),
-        );
+        candidates.extend(installed.into_iter().map(|dir| ("Debian's place".to_owned(), dir)));
         candidates
     }
 
@@ -126,12 +119,7 @@ impl Search {
         };
         let mut versions: Vec<(u32, PathBuf)> = entries
             .flatten()
-            .filter_map(|entry| {
-                Some((
-                    entry.file_name().to_str()?.parse().ok()?,
-                    entry.path().join("bin"),
-                ))
-            })
+            .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
             .collect();
         versions.sort_unstable_by(|a, b| b.cmp(a));
         versions.into_iter().map(|(_, dir)| dir).collect()
@@ -188,10 +176,7 @@ fn version(postgres: &Path) -> Result<u32, String> {
     let text = String::from_utf8_lossy(&answer.stdout);
     major(&text).ok_or_else(|| {
         let complaint = String::from_utf8_lossy(&answer.stderr);
-        format!(
-            "`postgres --version` answers `{}`",
-            format!("{text}{complaint}").trim()
-        )
+        format!("`postgres --version` answers `{}`", format!("{text}{complaint}").trim())
     })
 }
 
@@ -224,10 +209,7 @@ mod tests {
             path: env::var_os("PATH"),
             debian_root: DEBIAN_ROOT.into(),
         };
-        let error = search
-            .find(&RunAs::Ourselves, None)
-            .unwrap_err()
-            .to_string();
+        let error = search.find(&RunAs::Ourselves, None).unwrap_err().to_string();
         assert!(
             error.contains("/nonexistent/bin (GREENLIGHT_PG_BIN): no initdb, no postgres"),
             "{error}"
@@ -244,10 +226,7 @@ mod tests {
             path: None,
             debian_root: "/nonexistent/postgresql".into(),
         };
-        let error = search
-            .find(&RunAs::Ourselves, None)
-            .unwrap_err()
-            .to_string();
+        let error = search.find(&RunAs::Ourselves, None).unwrap_err().to_string();
         assert!(error.contains("/nonexistent/postgresql/*/bin"), "{error}");
     }
 }

@@ -25,10 +25,7 @@ use super::user::RunAs;
 /// is ours to handle), without our environment, and sent `at_our_end` when our thread or process ends.
 pub(super) fn command(program: &Path, run_as: &RunAs, cwd: &Path, at_our_end: Signal) -> Command {
     let mut command = Command::new(program);
-    command
-        .current_dir(cwd)
-        .stdin(Stdio::null())
-        .process_group(0);
+    command.current_dir(cwd).stdin(Stdio::null()).process_group(0);
     // Settings of ours like PGPORT, PGOPTIONS or LC_MESSAGES must not reach the server.
     command.env_clear().env("LC_ALL", "C");
     for kept in ["PATH", "LD_LIBRARY_PATH"] {
@@ -47,8 +44,7 @@ pub(super) fn command(program: &Path, run_as: &RunAs, cwd: &Path, at_our_end: Si
     unsafe {
         command.pre_exec(move || {
             set_parent_process_death_signal(Some(at_our_end))?;
-            let still_there =
-                getppid().is_some_and(|now| now.as_raw_pid().cast_unsigned() == parent);
+            let still_there = getppid().is_some_and(|now| now.as_raw_pid().cast_unsigned() == parent);
             if still_there {
                 Ok(())
             } else {

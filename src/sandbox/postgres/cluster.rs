@@ -90,10 +90,7 @@ impl Cluster {
     }
 
     /// Starts the server. It says nothing about whether it takes connections yet.
-    pub(super) fn spawn(
-        &self,
-        options: &PrivatePostgresOptions,
-    ) -> Result<Child, PrivatePostgresError> {
+    pub(super) fn spawn(&self, options: &PrivatePostgresOptions) -> Result<Child, PrivatePostgresError> {
         let place = self.data_dir.join("cluster");
         let log_path = self.log_path();
         let log = OpenOptions::new()
@@ -120,14 +117,7 @@ impl Cluster {
             "log_timezone=UTC".to_owned(),
         ];
         if !options.durable {
-            settings.extend(
-                [
-                    "fsync=off",
-                    "synchronous_commit=off",
-                    "full_page_writes=off",
-                ]
-                .map(str::to_owned),
-            );
+            settings.extend(["fsync=off", "synchronous_commit=off", "full_page_writes=off"].map(str::to_owned));
         }
         // SIGQUIT is PostgreSQL's immediate shutdown: nothing of a killed run may linger.
         let mut server = command(&postgres, &self.run_as, &place, Signal::QUIT);
@@ -135,11 +125,7 @@ impl Cluster {
         for setting in settings {
             server.arg("-c").arg(setting);
         }
-        server
-            .stdout(log)
-            .stderr(copy)
-            .spawn()
-            .doing("start", postgres)
+        server.stdout(log).stderr(copy).spawn().doing("start", postgres)
     }
 
     pub(super) fn socket_dir(&self) -> &Path {
@@ -196,11 +182,7 @@ fn existing_major(place: &Path) -> Result<Option<u32>, PrivatePostgresError> {
     match fs::read_to_string(&path) {
         Ok(text) => match text.trim().parse() {
             Ok(major) => Ok(Some(major)),
-            Err(_) => Err(io::Error::new(
-                ErrorKind::InvalidData,
-                "it holds no version",
-            ))
-            .doing("read", path),
+            Err(_) => Err(io::Error::new(ErrorKind::InvalidData, "it holds no version")).doing("read", path),
         },
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).doing("read", path),
@@ -208,15 +190,9 @@ fn existing_major(place: &Path) -> Result<Option<u32>, PrivatePostgresError> {
 }
 
 /// Makes a cluster in `place`: UTF-8, C.UTF-8 where the machine knows it, everyone on the socket trusted.
-fn initdb(
-    binaries: &Binaries,
-    run_as: &RunAs,
-    place: &Path,
-    durable: bool,
-) -> Result<(), PrivatePostgresError> {
+fn initdb(binaries: &Binaries, run_as: &RunAs, place: &Path, durable: bool) -> Result<(), PrivatePostgresError> {
     let mut attempt = run_initdb(binaries, run_as, place, durable, "C.UTF-8");
-    if matches!(&attempt, Err(PrivatePostgresError::Initdb { output, .. }) if output.contains("locale"))
-    {
+    if matches!(&attempt, Err(PrivatePostgresError::Initdb { output, .. }) if output.contains("locale")) {
         attempt = run_initdb(binaries, run_as, place, durable, "C");
     }
     attempt
@@ -273,13 +249,8 @@ fn end_of_orphan(place: &Path) -> Result<(), PrivatePostgresError> {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error).doing("read", path),
         };
-        let number = text
-            .lines()
-            .next()
-            .and_then(|line| line.trim().parse::<i32>().ok());
-        let server = number
-            .and_then(Pid::from_raw)
-            .filter(|pid| serves(*pid, place));
+        let number = text.lines().next().and_then(|line| line.trim().parse::<i32>().ok());
+        let server = number.and_then(Pid::from_raw).filter(|pid| serves(*pid, place));
         match server {
             None => return remove_file(&path),
             Some(pid) if Instant::now() >= deadline => {

@@ -37,10 +37,7 @@ pub enum PrivatePostgresError {
         data_dir.display(),
         holder.map(|pid| format!(" (process {pid})")).unwrap_or_default()
     )]
-    InUse {
-        data_dir: PathBuf,
-        holder: Option<u32>,
-    },
+    InUse { data_dir: PathBuf, holder: Option<u32> },
 
     /// A PostgreSQL server that nobody of ours started runs on the folder.
     #[error(
@@ -112,9 +109,7 @@ pub enum PrivatePostgresError {
     },
 
     /// A database's name that would need quoting nobody wants.
-    #[error(
-        "`{0}` can't be the name of a database: use letters, digits, `_` and `-`, at most 63 bytes"
-    )]
+    #[error("`{0}` can't be the name of a database: use letters, digits, `_` and `-`, at most 63 bytes")]
     DatabaseName(String),
 
     /// PostgreSQL refused what it was asked.
@@ -141,16 +136,11 @@ pub enum PrivatePostgresError {
 
 /// Adds what was being done, and to which path, to an I/O error.
 pub(super) trait Doing<T> {
-    fn doing(self, what: &'static str, path: impl Into<PathBuf>)
-    -> Result<T, PrivatePostgresError>;
+    fn doing(self, what: &'static str, path: impl Into<PathBuf>) -> Result<T, PrivatePostgresError>;
 }
 
 impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
-    fn doing(
-        self,
-        what: &'static str,
-        path: impl Into<PathBuf>,
-    ) -> Result<T, PrivatePostgresError> {
+    fn doing(self, what: &'static str, path: impl Into<PathBuf>) -> Result<T, PrivatePostgresError> {
         self.map_err(|source| PrivatePostgresError::Io {
             what,
             path: path.into(),

@@ -116,8 +116,7 @@ impl PrivatePostgres {
         let started = Instant::now();
         let log_path = || self.server.log_path.clone();
         loop {
-            let refusal = match timeout(CONNECT_DEADLINE, self.connect(MAINTENANCE_DATABASE)).await
-            {
+            let refusal = match timeout(CONNECT_DEADLINE, self.connect(MAINTENANCE_DATABASE)).await {
                 Ok(Ok(connection)) => {
                     // It has served its purpose, whatever its goodbye says.
                     let _ = connection.close().await;
@@ -191,9 +190,7 @@ impl PrivatePostgres {
         let goodbye = connection.close().await;
         match made {
             Ok(_) => goodbye.map(|()| true).map_err(refused),
-            Err(sqlx::Error::Database(error)) if already_there(error.code().as_deref()) => {
-                Ok(false)
-            }
+            Err(sqlx::Error::Database(error)) if already_there(error.code().as_deref()) => Ok(false),
             Err(error) => Err(refused(error)),
         }
     }
@@ -231,10 +228,7 @@ impl PrivatePostgres {
     pub async fn stop(self) {
         self.server.signal(Signal::INT);
         if timeout(STOP_DEADLINE, self.server.ended()).await.is_err() {
-            tracing::warn!(
-                pid = self.pid(),
-                "PostgreSQL does not shut down, so it is killed"
-            );
+            tracing::warn!(pid = self.pid(), "PostgreSQL does not shut down, so it is killed");
             self.server.signal(Signal::KILL);
             self.server.ended().await;
         }
@@ -271,10 +265,7 @@ mod tests {
 
     #[test]
     fn a_path_is_encoded_for_a_url() {
-        assert_eq!(
-            percent_encoded("/var/tmp/a b&c+d"),
-            "/var/tmp/a%20b%26c%2Bd"
-        );
+        assert_eq!(percent_encoded("/var/tmp/a b&c+d"), "/var/tmp/a%20b%26c%2Bd");
         assert_eq!(percent_encoded("/tmp/ü"), "/tmp/%C3%BC");
     }
 }

@@ -66,8 +66,7 @@ impl SocketDir {
             });
         };
         // Written down first: a crash in between leaves a note without a folder, never the reverse.
-        fs::write(&written_down, path.as_os_str().as_encoded_bytes())
-            .doing("write", &written_down)?;
+        fs::write(&written_down, path.as_os_str().as_encoded_bytes()).doing("write", &written_down)?;
         make_private(&path, run_as)?;
         Ok(Self {
             path,
@@ -134,8 +133,7 @@ mod tests {
     #[test]
     fn the_longest_path_that_fits_has_107_bytes() {
         let socket = format!("/.s.PGSQL.{PORT}");
-        let dir =
-            |bytes: usize| PathBuf::from(format!("/{}", "d".repeat(bytes - socket.len() - 1)));
+        let dir = |bytes: usize| PathBuf::from(format!("/{}", "d".repeat(bytes - socket.len() - 1)));
         assert!(fits(&dir(107)));
         assert!(!fits(&dir(108)));
     }

@@ -74,17 +74,12 @@ pub(super) async fn start(options: PrivatePostgresOptions) -> Result<Server, Pri
         .name("private-postgres".into())
         .spawn(move || supervise(options, started))
         .doing("start a thread to look after", data_dir)?;
-    let mut server = server
-        .await
-        .map_err(|_| PrivatePostgresError::SupervisorLost)??;
+    let mut server = server.await.map_err(|_| PrivatePostgresError::SupervisorLost)??;
     server.thread = Some(thread);
     Ok(server)
 }
 
-fn supervise(
-    options: PrivatePostgresOptions,
-    started: oneshot::Sender<Result<Server, PrivatePostgresError>>,
-) {
+fn supervise(options: PrivatePostgresOptions, started: oneshot::Sender<Result<Server, PrivatePostgresError>>) {
     let prepared = Cluster::prepare(&options).and_then(|cluster| {
         let child = cluster.spawn(&options)?;
         Ok((cluster, child))
@@ -120,10 +115,7 @@ fn supervise(
 /// Waits for the child's end and reaps it.
 fn wait(mut child: Child, running: &Running) -> Option<ExitStatus> {
     let pid = Pid::from_child(&child);
-    while let Err(rustix::io::Errno::INTR) = waitid(
-        WaitId::Pid(pid),
-        WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
-    ) {}
+    while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {}
     let mut still = running.lock();
     let status = child.wait();
     *still = false;

@@ -79,9 +79,7 @@ impl RunAs {
     pub(super) fn own(&self, path: &Path) -> Result<(), PrivatePostgresError> {
         match self {
             Self::Ourselves => Ok(()),
-            Self::Other { uid, gid, .. } => {
-                chown(path, Some(*uid), Some(*gid)).doing("change the owner of", path)
-            }
+            Self::Other { uid, gid, .. } => chown(path, Some(*uid), Some(*gid)).doing("change the owner of", path),
         }
     }
 
@@ -160,28 +158,19 @@ mod tests {
 
     #[test]
     fn postgres_is_preferred_to_nobody() {
-        assert_eq!(
-            RunAs::preferred(PASSWORDS),
-            Some(other("postgres", 101, 104))
-        );
+        assert_eq!(RunAs::preferred(PASSWORDS), Some(other("postgres", 101, 104)));
         let without: String = PASSWORDS
             .lines()
             .filter(|line| !line.starts_with("postgres"))
             .collect::<Vec<_>>()
             .join("\n");
-        assert_eq!(
-            RunAs::preferred(&without),
-            Some(other("nobody", 65534, 65534))
-        );
+        assert_eq!(RunAs::preferred(&without), Some(other("nobody", 65534, 65534)));
         assert_eq!(RunAs::preferred("postgres:x:0:0::/:/bin/sh"), None);
     }
 
     #[test]
     fn an_existing_cluster_keeps_its_user() {
-        assert_eq!(
-            RunAs::with_id(PASSWORDS, 65534, 7),
-            other("nobody", 65534, 7)
-        );
+        assert_eq!(RunAs::with_id(PASSWORDS, 65534, 7), other("nobody", 65534, 7));
         assert_eq!(RunAs::with_id(PASSWORDS, 4711, 7), other("4711", 4711, 7));
     }
 }

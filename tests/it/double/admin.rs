@@ -8,12 +8,7 @@ use serde_json::{Value, json};
 use super::support::*;
 
 /// One call of the admin interface: status and JSON (null without a body).
-async fn admin(
-    double: &AwsDouble,
-    method: reqwest::Method,
-    path: &str,
-    body: Value,
-) -> (u16, Value) {
+async fn admin(double: &AwsDouble, method: reqwest::Method, path: &str, body: Value) -> (u16, Value) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = format!("{}/_double{path}", double.endpoint_url());
     let mut request = client.request(method, url);
@@ -40,27 +35,16 @@ async fn the_admin_interface_adds_distributions_and_faults_and_shows_calls() {
     let (status, health) = admin(&double, Method::GET, "/health", Value::Null).await;
     assert_eq!((status, &health["status"]), (200, &json!("ok")));
 
-    let (status, _) = admin(
-        &double,
-        Method::POST,
-        "/distributions",
-        json!({ "id": DISTRIBUTION }),
-    )
-    .await;
+    let (status, _) = admin(&double, Method::POST, "/distributions", json!({ "id": DISTRIBUTION })).await;
     assert_eq!(status, 201);
-    invalidate(&cloudfront(&double), "job-1", &["/*"])
-        .await
-        .unwrap();
+    invalidate(&cloudfront(&double), "job-1", &["/*"]).await.unwrap();
 
     let fault = json!({ "operation": "PutParameter", "action": "hold_effect", "times": 1 });
     let (status, added) = admin(&double, Method::POST, "/faults", fault).await;
     assert_eq!(status, 201);
     let client = ssm(&double);
     let call = tokio::spawn(async move { put(&client, "late").await });
-    soon(
-        double.wait_for_call(|call| call.operation == "PutParameter" && !call.outcome.is_pending()),
-    )
-    .await;
+    soon(double.wait_for_call(|call| call.operation == "PutParameter" && !call.outcome.is_pending())).await;
     call.abort();
     let (_, listed) = admin(&double, Method::GET, "/faults", Value::Null).await;
     assert_eq!(
@@ -77,34 +61,16 @@ async fn the_admin_interface_adds_distributions_and_faults_and_shows_calls() {
     assert_eq!(calls["items"][0]["operation"], "CreateInvalidation");
     assert_eq!(calls["items"][1]["outcome"]["kind"], "released");
 
-    assert_eq!(
-        admin(&double, Method::DELETE, "/faults", Value::Null)
-            .await
-            .0,
-        204
-    );
+    assert_eq!(admin(&double, Method::DELETE, "/faults", Value::Null).await.0, 204);
     assert!(double.faults().list().is_empty());
     assert_eq!(
-        admin(
-            &double,
-            Method::POST,
-            "/faults",
-            json!({ "action": "explode" })
-        )
-        .await
-        .0,
-        422
-    );
-    assert_eq!(
-        admin(&double, Method::DELETE, "/faults/99", Value::Null)
+        admin(&double, Method::POST, "/faults", json!({ "action": "explode" }))
             .await
             .0,
-        404
+        422
     );
-    assert_eq!(
-        admin(&double, Method::GET, "/nothing", Value::Null).await.0,
-        404
-    );
+    assert_eq!(admin(&double, Method::DELETE, "/faults/99", Value::Null).await.0, 404);
+    assert_eq!(admin(&double, Method::GET, "/nothing", Value::Null).await.0, 404);
 }
 
 #[tokio::test]
@@ -118,18 +84,14 @@ async fn a_saved_state_is_there_after_a_restart() {
     let before = AwsDouble::start(options.clone()).await.unwrap();
     before.add_distribution(DISTRIBUTION);
     put(&ssm(&before), "1.0.0").await.unwrap();
-    let (id, _) = invalidate(&cloudfront(&before), "job-1", &["/*"])
-        .await
-        .unwrap();
+    let (id, _) = invalidate(&cloudfront(&before), "job-1", &["/*"]).await.unwrap();
     before.shutdown().await;
     drop(before);
 
     let after = AwsDouble::start(options.clone()).await.unwrap();
     assert_eq!(get(&ssm(&after), NAME).await, Ok(("1.0.0".to_owned(), 1)));
     assert_eq!(put(&ssm(&after), "1.1.0").await.unwrap().version(), 2);
-    let again = invalidate(&cloudfront(&after), "job-1", &["/*"])
-        .await
-        .unwrap();
+    let again = invalidate(&cloudfront(&after), "job-1", &["/*"]).await.unwrap();
     assert_eq!(again.0, id);
     drop(after);
 
@@ -151,16 +113,11 @@ async fn boto3_reads_the_same_wire_formats() {
     let double = double().await;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/boto3_double.py");
     let endpoint = double.endpoint_url();
-    let run = tokio::task::spawn_blocking(move || {
-        Command::new(python).args([script, &endpoint]).output()
-    });
+    let run = tokio::task::spawn_blocking(move || Command::new(python).args([script, &endpoint]).output());
     let output = run.await.unwrap().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && said.trim() == "ok",
-        "{said}\n{complained}"
-    );
+    assert!(output.status.success() && said.trim() == "ok", "{said}\n{complained}");
     assert!(
         double
             .calls()

@@ -17,17 +17,9 @@ async fn an_invalidation_is_in_progress_until_its_time_has_passed() {
         .unwrap();
     assert_eq!(created, "InProgress");
     assert_eq!(status(&client, &id).await, "InProgress");
-    let in_progress = client
-        .get_distribution()
-        .id(DISTRIBUTION)
-        .send()
-        .await
-        .unwrap();
+    let in_progress = client.get_distribution().id(DISTRIBUTION).send().await.unwrap();
     assert_eq!(
-        in_progress
-            .distribution()
-            .unwrap()
-            .in_progress_invalidation_batches(),
+        in_progress.distribution().unwrap().in_progress_invalidation_batches(),
         1
     );
     double.clock().advance(Duration::from_secs(3));
@@ -51,9 +43,7 @@ async fn an_invalidation_without_duration_is_born_completed() {
     };
     let double = AwsDouble::start(options).await.unwrap();
     double.add_distribution(DISTRIBUTION);
-    let (_, created) = invalidate(&cloudfront(&double), "job-1", &["/*"])
-        .await
-        .unwrap();
+    let (_, created) = invalidate(&cloudfront(&double), "job-1", &["/*"]).await.unwrap();
     assert_eq!(created, "Completed");
 }
 
@@ -121,12 +111,7 @@ async fn what_is_not_there_is_not_found() {
     let double = double().await;
     double.add_distribution(DISTRIBUTION);
     let client = cloudfront(&double);
-    let error = client
-        .get_distribution()
-        .id("EMISSING")
-        .send()
-        .await
-        .unwrap_err();
+    let error = client.get_distribution().id("EMISSING").send().await.unwrap_err();
     assert_eq!(error.raw_response().unwrap().status().as_u16(), 404);
     assert!(error.into_service_error().is_no_such_distribution());
     let request = client.create_invalidation().distribution_id("EMISSING");
@@ -136,10 +121,7 @@ async fn what_is_not_there_is_not_found() {
         .await
         .unwrap_err();
     assert!(error.into_service_error().is_no_such_distribution());
-    let request = client
-        .get_invalidation()
-        .distribution_id(DISTRIBUTION)
-        .id("IMISSING");
+    let request = client.get_invalidation().distribution_id(DISTRIBUTION).id("IMISSING");
     assert!(
         request
             .send()
@@ -151,12 +133,7 @@ async fn what_is_not_there_is_not_found() {
     let error = client.list_functions().send().await.unwrap_err();
     assert_eq!(code(&error), "UnknownOperationException");
     let foreign = aws_sdk_cloudfront::Client::new(&config_for(&double, REGION, "111111111111"));
-    let error = foreign
-        .get_distribution()
-        .id(DISTRIBUTION)
-        .send()
-        .await
-        .unwrap_err();
+    let error = foreign.get_distribution().id(DISTRIBUTION).send().await.unwrap_err();
     assert!(error.into_service_error().is_no_such_distribution());
 }
 
@@ -166,13 +143,9 @@ async fn fifteen_wildcards_are_in_progress_at_most() {
     double.add_distribution(DISTRIBUTION);
     let client = cloudfront(&double);
     for number in 0..15 {
-        invalidate(
-            &client,
-            &format!("job-{number}"),
-            &[&format!("/{number}/*")],
-        )
-        .await
-        .unwrap();
+        invalidate(&client, &format!("job-{number}"), &[&format!("/{number}/*")])
+            .await
+            .unwrap();
     }
     let request = client.create_invalidation().distribution_id(DISTRIBUTION);
     let error = request
@@ -181,11 +154,7 @@ async fn fifteen_wildcards_are_in_progress_at_most() {
         .await
         .unwrap_err();
     assert_eq!(error.raw_response().unwrap().status().as_u16(), 400);
-    assert!(
-        error
-            .into_service_error()
-            .is_too_many_invalidations_in_progress()
-    );
+    assert!(error.into_service_error().is_too_many_invalidations_in_progress());
     invalidate(&client, "job-17", &["/one-file"]).await.unwrap();
     double.clock().advance(Duration::from_secs(3));
     invalidate(&client, "job-16", &["/*"]).await.unwrap();
@@ -213,21 +182,13 @@ async fn invalidations_are_listed_newest_first_in_pages() {
     let client = cloudfront(&double);
     let mut created = Vec::new();
     for number in 0..5 {
-        created.push(
-            invalidate(&client, &format!("job-{number}"), &["/a"])
-                .await
-                .unwrap()
-                .0,
-        );
+        created.push(invalidate(&client, &format!("job-{number}"), &["/a"]).await.unwrap().0);
     }
     created.reverse();
     let mut listed = Vec::new();
     let mut marker = None;
     loop {
-        let request = client
-            .list_invalidations()
-            .distribution_id(DISTRIBUTION)
-            .max_items(2);
+        let request = client.list_invalidations().distribution_id(DISTRIBUTION).max_items(2);
         let output = request.set_marker(marker).send().await.unwrap();
         let page = output.invalidation_list().unwrap();
         assert!(page.quantity() <= 2);
@@ -247,18 +208,8 @@ async fn a_distribution_shows_its_config_under_one_etag() {
     double.add_distribution(DISTRIBUTION);
     double.add_distribution("E3EXAMPLE");
     let client = cloudfront(&double);
-    let whole = client
-        .get_distribution()
-        .id(DISTRIBUTION)
-        .send()
-        .await
-        .unwrap();
-    let config = client
-        .get_distribution_config()
-        .id(DISTRIBUTION)
-        .send()
-        .await
-        .unwrap();
+    let whole = client.get_distribution().id(DISTRIBUTION).send().await.unwrap();
+    let config = client.get_distribution_config().id(DISTRIBUTION).send().await.unwrap();
     assert_eq!(whole.e_tag(), config.e_tag());
     assert!(whole.e_tag().is_some());
     let distribution = whole.distribution().unwrap();
@@ -267,20 +218,9 @@ async fn a_distribution_shows_its_config_under_one_etag() {
         "arn:aws:cloudfront::000000000000:distribution/E2EXAMPLE"
     );
     assert_eq!(distribution.status(), "Deployed");
-    assert_eq!(
-        distribution.distribution_config(),
-        config.distribution_config()
-    );
+    assert_eq!(distribution.distribution_config(), config.distribution_config());
     assert!(config.distribution_config().unwrap().enabled());
-    assert_eq!(
-        config
-            .distribution_config()
-            .unwrap()
-            .origins()
-            .unwrap()
-            .quantity(),
-        1
-    );
+    assert_eq!(config.distribution_config().unwrap().origins().unwrap().quantity(), 1);
     let list = client.list_distributions().send().await.unwrap();
     let ids: Vec<_> = list
         .distribution_list()

@@ -10,12 +10,7 @@ use greenlight::sandbox::double::{AwsDouble, DoubleOptions, Fault, FaultAction, 
 use super::support::*;
 
 fn last_outcome(double: &AwsDouble) -> Outcome {
-    double
-        .calls()
-        .last()
-        .expect("there was a call")
-        .outcome
-        .clone()
+    double.calls().last().expect("there was a call").outcome.clone()
 }
 
 #[tokio::test]
@@ -23,11 +18,7 @@ async fn services_throttle_and_fail_in_their_own_words() {
     let double = double().await;
     double.add_distribution(DISTRIBUTION);
     let table = [
-        (
-            FaultAction::Throttle,
-            (400, "ThrottlingException"),
-            (400, "Throttling"),
-        ),
+        (FaultAction::Throttle, (400, "ThrottlingException"), (400, "Throttling")),
         (
             FaultAction::Unavailable,
             (503, "ServiceUnavailable"),
@@ -58,9 +49,7 @@ async fn services_throttle_and_fail_in_their_own_words() {
         let error = put(&ssm(&double), "1.0.0").await.unwrap_err();
         let status = error.raw_response().unwrap().status().as_u16();
         assert_eq!((status, code(&error).as_str()), ssm_answer);
-        let request = cloudfront(&double)
-            .create_invalidation()
-            .distribution_id(DISTRIBUTION);
+        let request = cloudfront(&double).create_invalidation().distribution_id(DISTRIBUTION);
         let error = request
             .invalidation_batch(batch("job-1", &["/*"]))
             .send()
@@ -84,15 +73,9 @@ async fn the_sdk_retries_what_it_takes_for_transient() {
         .into_builder()
         .retry_config(RetryConfig::standard())
         .build();
-    put(&aws_sdk_ssm::Client::new(&config), "1.0.0")
-        .await
-        .unwrap();
+    put(&aws_sdk_ssm::Client::new(&config), "1.0.0").await.unwrap();
     assert_eq!(fault.hits(), 2);
-    let outcomes: Vec<_> = double
-        .calls()
-        .into_iter()
-        .map(|call| call.outcome)
-        .collect();
+    let outcomes: Vec<_> = double.calls().into_iter().map(|call| call.outcome).collect();
     let throttled = Outcome::Error {
         code: "ThrottlingException".into(),
     };
@@ -118,22 +101,13 @@ async fn a_fault_is_narrowed_skips_and_ends() {
         .value("x")
         .r#type(ParameterType::String);
     other.send().await.unwrap();
-    assert_eq!(
-        get(&client, NAME).await,
-        Err("ParameterNotFound".to_owned())
-    );
+    assert_eq!(get(&client, NAME).await, Err("ParameterNotFound".to_owned()));
     put(&client, "skipped").await.unwrap();
     assert_eq!(fault.hits(), 0);
-    assert_eq!(
-        code(&put(&client, "hit").await.unwrap_err()),
-        "ThrottlingException"
-    );
+    assert_eq!(code(&put(&client, "hit").await.unwrap_err()), "ThrottlingException");
     put(&client, "after").await.unwrap();
     assert_eq!(fault.hits(), 1);
-    assert_eq!(
-        double.parameter(REGION, NAME),
-        Some(("after".to_owned(), 2))
-    );
+    assert_eq!(double.parameter(REGION, NAME), Some(("after".to_owned(), 2)));
 }
 
 #[tokio::test]
@@ -150,16 +124,11 @@ async fn a_removed_fault_hits_no_more() {
 async fn a_delayed_answer_comes_late_and_is_right() {
     let double = double().await;
     let delay = Duration::from_millis(300);
-    double
-        .faults()
-        .add(Fault::on_any(FaultAction::Delay(delay)).once());
+    double.faults().add(Fault::on_any(FaultAction::Delay(delay)).once());
     let begun = Instant::now();
     put(&ssm(&double), "1.0.0").await.unwrap();
     assert!(begun.elapsed() >= delay);
-    assert_eq!(
-        double.parameter(REGION, NAME),
-        Some(("1.0.0".to_owned(), 1))
-    );
+    assert_eq!(double.parameter(REGION, NAME), Some(("1.0.0".to_owned(), 1)));
 }
 
 #[tokio::test]
@@ -173,10 +142,7 @@ async fn a_delayed_effect_outlives_its_client() {
     assert!(matches!(error, SdkError::TimeoutError(_)), "{error:?}");
     assert_eq!(double.parameter(REGION, NAME), None);
     soon(double.wait_for_call(|call| call.outcome.is_ok())).await;
-    assert_eq!(
-        double.parameter(REGION, NAME),
-        Some(("1.0.0".to_owned(), 1))
-    );
+    assert_eq!(double.parameter(REGION, NAME), Some(("1.0.0".to_owned(), 1)));
 }
 
 #[tokio::test]
@@ -201,10 +167,7 @@ async fn a_lost_answer_leaves_the_effect() {
     let error = put(&ssm(&double), "1.0.0").await.unwrap_err();
     assert!(matches!(error, SdkError::DispatchFailure(_)), "{error:?}");
     assert_eq!(fault.hits(), 1);
-    assert_eq!(
-        double.parameter(REGION, NAME),
-        Some(("1.0.0".to_owned(), 1))
-    );
+    assert_eq!(double.parameter(REGION, NAME), Some(("1.0.0".to_owned(), 1)));
     assert_eq!(last_outcome(&double), Outcome::AnswerLost { error: None });
     assert!(last_outcome(&double).took_effect());
 }
@@ -229,9 +192,7 @@ async fn a_call_hangs_after_or_before_its_effect() {
         (FaultAction::HangBeforeEffect, false),
     ] {
         let double = double().await;
-        let fault = double
-            .faults()
-            .add(Fault::on("PutParameter", action).once());
+        let fault = double.faults().add(Fault::on("PutParameter", action).once());
         let error = put(&impatient(&double, Duration::from_millis(300)), "1.0.0")
             .await
             .unwrap_err();
@@ -257,10 +218,7 @@ async fn a_held_effect_lands_when_it_is_released_though_its_client_has_gone() {
     assert_eq!(last_outcome(&double), Outcome::Held);
 
     put(&ssm(&double), "1.1.0").await.unwrap();
-    assert_eq!(
-        double.parameter(REGION, NAME),
-        Some(("1.1.0".to_owned(), 2))
-    );
+    assert_eq!(double.parameter(REGION, NAME), Some(("1.1.0".to_owned(), 2)));
     assert_eq!(held.held(), 1);
     assert_eq!(held.release(), 1);
     assert_eq!(double.parameter(REGION, NAME), Some(("late".to_owned(), 3)));
@@ -283,10 +241,7 @@ async fn a_held_invalidation_is_created_when_it_is_released() {
     assert!(double.invalidations(DISTRIBUTION).is_empty());
     held.remove();
     held.release();
-    assert_eq!(
-        double.invalidations(DISTRIBUTION)[0].caller_reference,
-        "job-1"
-    );
+    assert_eq!(double.invalidations(DISTRIBUTION)[0].caller_reference, "job-1");
 }
 
 #[tokio::test]
@@ -297,10 +252,7 @@ async fn a_stale_read_shows_the_version_before() {
     double
         .faults()
         .add(Fault::on("GetParameter", FaultAction::StaleRead).times(2));
-    assert_eq!(
-        get(&client, NAME).await,
-        Err("ParameterNotFound".to_owned())
-    );
+    assert_eq!(get(&client, NAME).await, Err("ParameterNotFound".to_owned()));
     put(&client, "1.1.0").await.unwrap();
     assert_eq!(get(&client, NAME).await, Ok(("1.0.0".to_owned(), 1)));
     assert_eq!(get(&client, NAME).await, Ok(("1.1.0".to_owned(), 2)));
@@ -357,9 +309,7 @@ async fn calls_are_recorded_as_they_arrive_and_can_be_waited_for() {
 #[tokio::test]
 async fn shutdown_ends_calls_that_hang() {
     let double = double().await;
-    let fault = double
-        .faults()
-        .add(Fault::on_any(FaultAction::HangBeforeEffect));
+    let fault = double.faults().add(Fault::on_any(FaultAction::HangBeforeEffect));
     let client = ssm(&double);
     let call = tokio::spawn(async move { put(&client, "1.0.0").await });
     soon(fault.wait_hit(1)).await;

@@ -19,10 +19,7 @@ async fn assume(double: &AwsDouble, external_id: Option<&str>) -> Result<Credent
     let loaded = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(Region::new(REGION))
         .endpoint_url(double.endpoint_url())
-        .credentials_provider(
-            own.credentials_provider()
-                .expect("the config has credentials"),
-        )
+        .credentials_provider(own.credentials_provider().expect("the config has credentials"))
         .load()
         .await;
     let mut builder = AssumeRoleProvider::builder(ROLE)
@@ -46,10 +43,7 @@ async fn assume(double: &AwsDouble, external_id: Option<&str>) -> Result<Credent
 
 fn with_credentials(double: &AwsDouble, credentials: Credentials) -> SdkConfig {
     let provider = SharedCredentialsProvider::new(credentials);
-    config(double)
-        .into_builder()
-        .credentials_provider(provider)
-        .build()
+    config(double).into_builder().credentials_provider(provider).build()
 }
 
 #[tokio::test]
@@ -61,9 +55,7 @@ async fn an_assumed_role_acts_in_its_own_account() {
     assert!(credentials.expiry().is_some());
 
     let config = with_credentials(&double, credentials);
-    put(&aws_sdk_ssm::Client::new(&config), "1.0.0")
-        .await
-        .unwrap();
+    put(&aws_sdk_ssm::Client::new(&config), "1.0.0").await.unwrap();
     assert_eq!(double.parameter(REGION, NAME), None);
     assert_eq!(
         double.parameter_in("222222222222", REGION, NAME),
@@ -77,10 +69,7 @@ async fn an_assumed_role_acts_in_its_own_account() {
 
     let cloudfront = aws_sdk_cloudfront::Client::new(&config);
     invalidate(&cloudfront, "job-1", &["/*"]).await.unwrap();
-    assert_eq!(
-        double.invalidations_in("222222222222", DISTRIBUTION).len(),
-        1
-    );
+    assert_eq!(double.invalidations_in("222222222222", DISTRIBUTION).len(), 1);
     let services: Vec<_> = double
         .calls()
         .into_iter()
@@ -111,11 +100,7 @@ async fn a_registered_role_wants_its_external_id() {
         );
     }
     assume(&double, Some("secret-handshake")).await.unwrap();
-    let outcomes: Vec<_> = double
-        .calls()
-        .into_iter()
-        .map(|call| call.outcome)
-        .collect();
+    let outcomes: Vec<_> = double.calls().into_iter().map(|call| call.outcome).collect();
     let denied = Outcome::Error {
         code: "AccessDenied".into(),
     };
@@ -132,10 +117,7 @@ async fn temporary_credentials_need_their_session_token() {
         .provider_name("test")
         .build();
     let client = aws_sdk_ssm::Client::new(&with_credentials(&double, tokenless));
-    assert_eq!(
-        get(&client, NAME).await,
-        Err("UnrecognizedClientException".to_owned())
-    );
+    assert_eq!(get(&client, NAME).await, Err("UnrecognizedClientException".to_owned()));
 }
 
 #[tokio::test]
@@ -146,9 +128,7 @@ async fn a_refusal_of_access_names_caller_action_and_resource() {
         .add(Fault::on_any(FaultAction::AccessDenied).in_account("222222222222"));
     let credentials = assume(&double, None).await.unwrap();
     let config = with_credentials(&double, credentials);
-    let error = put(&aws_sdk_ssm::Client::new(&config), "1.0.0")
-        .await
-        .unwrap_err();
+    let error = put(&aws_sdk_ssm::Client::new(&config), "1.0.0").await.unwrap_err();
     assert_eq!(code(&error), "AccessDeniedException");
     let message = error.message().unwrap();
     let expected = "User: arn:aws:sts::222222222222:assumed-role/greenlight/job-1 is not authorized to perform: \
@@ -172,19 +152,14 @@ async fn raw(double: &AwsDouble, headers: &[(&str, &str)], path: &str) -> (u16, 
     }
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
-    let kind = response.headers()["content-type"]
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
     (status, kind, response.text().await.unwrap())
 }
 
 fn authorization(date: &str, service: &str) -> String {
     let scope = format!("EXAMPLE/{}/eu-west-1/{service}/aws4_request", &date[..8]);
     let signature = "0".repeat(64);
-    format!(
-        "AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host;x-amz-date, Signature={signature}"
-    )
+    format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host;x-amz-date, Signature={signature}")
 }
 
 const JSON: &str = "application/x-amz-json-1.1";
@@ -199,17 +174,9 @@ async fn a_request_without_a_signature_is_refused_in_its_own_protocol() {
         body.contains("\"__type\":\"MissingAuthenticationTokenException\""),
         "{body}"
     );
-    let (status, kind, body) = raw(
-        &double,
-        &[],
-        "/2020-05-31/distribution/E2EXAMPLE/invalidation",
-    )
-    .await;
+    let (status, kind, body) = raw(&double, &[], "/2020-05-31/distribution/E2EXAMPLE/invalidation").await;
     assert_eq!((status, kind.as_str()), (403, "text/xml"));
-    assert!(
-        body.contains("<Code>MissingAuthenticationToken</Code>"),
-        "{body}"
-    );
+    assert!(body.contains("<Code>MissingAuthenticationToken</Code>"), "{body}");
     let (status, _, body) = raw(&double, &[("authorization", "Bearer x"), TARGET], "/").await;
     assert_eq!(status, 400);
     assert!(body.contains("IncompleteSignatureException"), "{body}");
@@ -242,12 +209,7 @@ async fn a_signature_is_judged_by_the_machines_time_not_by_the_doubles() {
         ("x-amz-date", date.as_str()),
         ("authorization", &authorization(&date, "ssm")),
     ];
-    assert!(
-        raw(&double, &headers, "/")
-            .await
-            .2
-            .contains("ParameterNotFound")
-    );
+    assert!(raw(&double, &headers, "/").await.2.contains("ParameterNotFound"));
 
     double.clock().advance(Duration::from_secs(86_400));
     assert_eq!(put(&ssm(&double), "1.0.0").await.unwrap().version(), 1);

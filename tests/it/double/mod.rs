@@ -1,6 +1,5 @@
 //! The strict AWS double, asked by the real SDK clients, in Rust and in Python.
 
-
 mod admin;
 mod cloudfront;
 mod faults;

@@ -9,10 +9,7 @@ use super::support::*;
 async fn a_parameter_is_created_once_and_then_overwritten_on_request() {
     let double = double().await;
     let client = ssm(&double);
-    assert_eq!(
-        get(&client, NAME).await,
-        Err("ParameterNotFound".to_owned())
-    );
+    assert_eq!(get(&client, NAME).await, Err("ParameterNotFound".to_owned()));
 
     let create = |value: &str| {
         client
@@ -37,38 +34,20 @@ async fn a_parameter_is_created_once_and_then_overwritten_on_request() {
     assert_eq!(parameter.data_type(), Some("text"));
     let age = chrono::Utc::now().timestamp() - parameter.last_modified_date().unwrap().secs();
     assert!((0..60).contains(&age), "{age}");
-    assert_eq!(
-        double.parameter(REGION, NAME),
-        Some(("1.0.2".to_owned(), 2))
-    );
+    assert_eq!(double.parameter(REGION, NAME), Some(("1.0.2".to_owned(), 2)));
 }
 
 #[tokio::test]
 async fn a_type_is_needed_to_create_and_not_to_overwrite() {
     let double = double().await;
     let client = ssm(&double);
-    let untyped = || {
-        client
-            .put_parameter()
-            .name(NAME)
-            .value("x")
-            .overwrite(true)
-            .send()
-    };
+    let untyped = || client.put_parameter().name(NAME).value("x").overwrite(true).send();
     assert_eq!(code(&untyped().await.unwrap_err()), "ValidationException");
     put(&client, "1.0.0").await.unwrap();
     assert_eq!(untyped().await.unwrap().version(), 2);
     let other = client.put_parameter().name(NAME).value("x").overwrite(true);
-    let error = other
-        .r#type(ParameterType::SecureString)
-        .send()
-        .await
-        .unwrap_err();
-    assert!(
-        error
-            .into_service_error()
-            .is_hierarchy_type_mismatch_exception()
-    );
+    let error = other.r#type(ParameterType::SecureString).send().await.unwrap_err();
+    assert!(error.into_service_error().is_hierarchy_type_mismatch_exception());
 }
 
 #[tokio::test]
@@ -77,10 +56,7 @@ async fn regions_and_accounts_have_parameters_of_their_own() {
     let other_region = aws_sdk_ssm::Client::new(&config_for(&double, "us-east-1", "EXAMPLE"));
     let other_account = aws_sdk_ssm::Client::new(&config_for(&double, REGION, "111111111111"));
     put(&ssm(&double), "home").await.unwrap();
-    assert_eq!(
-        get(&other_region, NAME).await,
-        Err("ParameterNotFound".to_owned())
-    );
+    assert_eq!(get(&other_region, NAME).await, Err("ParameterNotFound".to_owned()));
     assert_eq!(put(&other_account, "away").await.unwrap().version(), 1);
     assert_eq!(get(&ssm(&double), NAME).await, Ok(("home".to_owned(), 1)));
     assert_eq!(
@@ -110,14 +86,8 @@ async fn versions_and_labels_are_selected_in_the_name() {
         (1, &["1bad".to_owned()][..])
     );
 
-    assert_eq!(
-        get(&client, &format!("{NAME}:2")).await,
-        Ok(("b".to_owned(), 2))
-    );
-    assert_eq!(
-        get(&client, &format!("{NAME}:stable")).await,
-        Ok(("a".to_owned(), 1))
-    );
+    assert_eq!(get(&client, &format!("{NAME}:2")).await, Ok(("b".to_owned(), 2)));
+    assert_eq!(get(&client, &format!("{NAME}:stable")).await, Ok(("a".to_owned(), 1)));
     for missing in ["9", "nothing"] {
         let name = format!("{NAME}:{missing}");
         let error = client
@@ -129,12 +99,7 @@ async fn versions_and_labels_are_selected_in_the_name() {
             .into_service_error();
         assert!(error.is_parameter_version_not_found(), "{error:?}");
     }
-    let output = client
-        .get_parameter()
-        .name(format!("{NAME}:2"))
-        .send()
-        .await
-        .unwrap();
+    let output = client.get_parameter().name(format!("{NAME}:2")).send().await.unwrap();
     assert_eq!(output.parameter().unwrap().selector(), Some(":2"));
     assert_eq!(output.parameter().unwrap().name(), Some(NAME));
 }
@@ -152,12 +117,7 @@ async fn the_two_forms_of_a_root_name_are_one_parameter() {
             .send()
     };
     create("release").await.unwrap();
-    let output = client
-        .get_parameter()
-        .name("/release")
-        .send()
-        .await
-        .unwrap();
+    let output = client.get_parameter().name("/release").send().await.unwrap();
     assert_eq!(output.parameter().unwrap().name(), Some("/release"));
     let error = create("/release").await.unwrap_err().into_service_error();
     assert!(error.is_parameter_already_exists());
@@ -167,11 +127,7 @@ async fn the_two_forms_of_a_root_name_are_one_parameter() {
         "/storefront/re lease",
         "ssm-release",
     ] {
-        assert_eq!(
-            code(&create(bad).await.unwrap_err()),
-            "ValidationException",
-            "{bad}"
-        );
+        assert_eq!(code(&create(bad).await.unwrap_err()), "ValidationException", "{bad}");
     }
 }
 
@@ -180,11 +136,7 @@ async fn secure_strings_are_shown_only_to_those_who_ask() {
     let double = double().await;
     let client = ssm(&double);
     let request = client.put_parameter().name("/secret").value("hush");
-    request
-        .r#type(ParameterType::SecureString)
-        .send()
-        .await
-        .unwrap();
+    request.r#type(ParameterType::SecureString).send().await.unwrap();
     let hidden = get(&client, "/secret").await.unwrap().0;
     assert!(!hidden.contains("hush") && !hidden.is_empty());
     let output = client
@@ -215,9 +167,7 @@ async fn history_is_paged_and_keeps_a_hundred_versions() {
     let double = double().await;
     let client = ssm(&double);
     for number in 1..=103 {
-        double
-            .put_parameter(REGION, NAME, &format!("v{number}"))
-            .unwrap();
+        double.put_parameter(REGION, NAME, &format!("v{number}")).unwrap();
     }
     let mut pages = client
         .get_parameter_history()
@@ -308,24 +258,13 @@ async fn many_parameters_are_read_and_described() {
         .unwrap_err();
     assert_eq!(code(&error), "ValidationException");
 
-    let mut pages = client
-        .describe_parameters()
-        .max_results(2)
-        .into_paginator()
-        .send();
+    let mut pages = client.describe_parameters().max_results(2).into_paginator().send();
     let mut names = Vec::new();
     while let Some(page) = pages.next().await {
         let page = page.unwrap();
-        names.extend(
-            page.parameters()
-                .iter()
-                .map(|it| it.name().unwrap().to_owned()),
-        );
+        names.extend(page.parameters().iter().map(|it| it.name().unwrap().to_owned()));
     }
-    assert_eq!(
-        names,
-        ["/storefront/p0", "/storefront/p1", "/storefront/p2"]
-    );
+    assert_eq!(names, ["/storefront/p0", "/storefront/p1", "/storefront/p2"]);
 }
 
 #[tokio::test]

@@ -52,10 +52,7 @@ pub fn cloudfront(double: &AwsDouble) -> aws_sdk_cloudfront::Client {
 /// A client that gives up after a while, as the control plane's does.
 pub fn impatient(double: &AwsDouble, limit: Duration) -> aws_sdk_ssm::Client {
     let timeouts = TimeoutConfig::builder().operation_timeout(limit).build();
-    let config = config(double)
-        .into_builder()
-        .timeout_config(timeouts)
-        .build();
+    let config = config(double).into_builder().timeout_config(timeouts).build();
     aws_sdk_ssm::Client::new(&config)
 }
 
@@ -63,11 +60,7 @@ pub type PutResult = Result<PutParameterOutput, SdkError<PutParameterError>>;
 
 pub async fn put(client: &aws_sdk_ssm::Client, value: &str) -> PutResult {
     let request = client.put_parameter().name(NAME).value(value);
-    request
-        .r#type(ParameterType::String)
-        .overwrite(true)
-        .send()
-        .await
+    request.r#type(ParameterType::String).overwrite(true).send().await
 }
 
 pub async fn get(client: &aws_sdk_ssm::Client, name: &str) -> Result<(String, i64), String> {
@@ -85,10 +78,7 @@ pub fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
 }
 
 pub fn batch(reference: &str, paths: &[&str]) -> InvalidationBatch {
-    let items = paths
-        .iter()
-        .map(|path| (*path).to_owned())
-        .collect::<Vec<_>>();
+    let items = paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
     let paths = Paths::builder()
         .quantity(items.len() as i32)
         .set_items(Some(items))
@@ -107,18 +97,11 @@ pub async fn invalidate(
     paths: &[&str],
 ) -> Result<(String, String), String> {
     let request = client.create_invalidation().distribution_id(DISTRIBUTION);
-    match request
-        .invalidation_batch(batch(reference, paths))
-        .send()
-        .await
-    {
+    match request.invalidation_batch(batch(reference, paths)).send().await {
         Ok(output) => {
             let invalidation = output.invalidation().unwrap();
             assert!(output.location().unwrap().ends_with(invalidation.id()));
-            Ok((
-                invalidation.id().to_owned(),
-                invalidation.status().to_owned(),
-            ))
+            Ok((invalidation.id().to_owned(), invalidation.status().to_owned()))
         }
         Err(error) => Err(code(&error)),
     }

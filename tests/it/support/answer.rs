@@ -18,7 +18,11 @@ impl Answer {
     pub async fn read(response: Response<axum::body::Body>) -> Self {
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, 16 * 1024 * 1024).await.unwrap().to_vec();
-        Self { status: parts.status, headers: parts.headers, body }
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
     }
 
     /// The same answer, if it has this status.
@@ -37,7 +41,10 @@ impl Answer {
         assert_eq!(problem["code"], code, "{problem}");
         assert_eq!(problem["status"], status, "{problem}");
         for field in ["type", "title", "detail", "request_id"] {
-            assert!(problem[field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {problem}");
+            assert!(
+                problem[field].as_str().is_some_and(|text| !text.is_empty()),
+                "{field}: {problem}"
+            );
         }
         problem
     }

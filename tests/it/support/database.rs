@@ -42,8 +42,14 @@ async fn make() -> String {
 async fn start() -> PrivatePostgres {
     sweep();
     let data_dir = env::temp_dir().join(format!("{PREFIX}{}", std::process::id()));
-    let options = PrivatePostgresOptions { durable: false, max_connections: 400, ..PrivatePostgresOptions::new(data_dir) };
-    let server = PrivatePostgres::start(options).await.expect("the tests need PostgreSQL: scripts/setup.sh test");
+    let options = PrivatePostgresOptions {
+        durable: false,
+        max_connections: 400,
+        ..PrivatePostgresOptions::new(data_dir)
+    };
+    let server = PrivatePostgres::start(options)
+        .await
+        .expect("the tests need PostgreSQL: scripts/setup.sh test");
     server.create_database(TEMPLATE).await.unwrap();
     Store::migrate(&server.url(TEMPLATE)).await.unwrap();
     server
@@ -51,10 +57,14 @@ async fn start() -> PrivatePostgres {
 
 /// Removes the folders of test processes that are gone.
 fn sweep() {
-    let Ok(entries) = fs::read_dir(env::temp_dir()) else { return };
+    let Ok(entries) = fs::read_dir(env::temp_dir()) else {
+        return;
+    };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
+        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else {
+            continue;
+        };
         if !Path::new("/proc").join(pid).exists() {
             let _ = fs::remove_dir_all(entry.path());
         }

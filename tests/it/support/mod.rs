@@ -78,6 +78,11 @@ impl TestApp {
     }
 
     pub async fn with(options: TestAppOptions) -> Self {
+        // RUST_LOG shows what the service says; without it a test says nothing.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         let database_url = database::fresh().await;
         let double = AwsDouble::start(DoubleOptions {
             invalidation_duration: options.invalidation,
@@ -94,7 +99,12 @@ impl TestApp {
         let hub = Hub::default();
         let stop = CancellationToken::new();
         tokio::spawn(hub.clone().listen(store.clone(), stop.clone()));
-        let state = ApiState { store: store.clone(), hub: hub.clone(), pulse: None, shutdown: stop.clone() };
+        let state = ApiState {
+            store: store.clone(),
+            hub: hub.clone(),
+            pulse: None,
+            shutdown: stop.clone(),
+        };
         let mut app = Self {
             router: router(state),
             store,
@@ -121,7 +131,9 @@ impl TestApp {
     /// Starts a worker; returns its place in `workers`.
     pub fn start_worker(&mut self) -> usize {
         let engine = engine(&self.store, &self.aws(), self.engine.clone());
-        self.workers.push(tokio::spawn(Worker::new(engine, self.hub.clone()).run(self.stop.clone())));
+        self.workers.push(tokio::spawn(
+            Worker::new(engine, self.hub.clone()).run(self.stop.clone()),
+        ));
         self.workers.len() - 1
     }
 
@@ -201,12 +213,18 @@ impl TestApp {
     }
 
     pub async fn promote_with(&self, body: Value) -> String {
-        self.post(&format!("{ENVIRONMENT}/promotions"), body).await.expect(202).id()
+        self.post(&format!("{ENVIRONMENT}/promotions"), body)
+            .await
+            .expect(202)
+            .id()
     }
 
     /// Starts a rollback. Returns the job's id.
     pub async fn roll_back(&self) -> String {
-        self.post(&format!("{ENVIRONMENT}/rollbacks"), json!({})).await.expect(202).id()
+        self.post(&format!("{ENVIRONMENT}/rollbacks"), json!({}))
+            .await
+            .expect(202)
+            .id()
     }
 
     /// Promotes, and sees that it succeeds.
@@ -225,8 +243,17 @@ impl TestApp {
 
     /// The kinds of a job's events, in order.
     pub async fn event_kinds(&self, id: &str) -> Vec<String> {
-        let events = self.get(&format!("/v1/jobs/{id}/events?limit=200")).await.expect(200).json();
-        events["items"].as_array().unwrap().iter().map(|e| e["kind"].as_str().unwrap().to_owned()).collect()
+        let events = self
+            .get(&format!("/v1/jobs/{id}/events?limit=200"))
+            .await
+            .expect(200)
+            .json();
+        events["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|e| e["kind"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// What SSM says in the first region.
@@ -253,8 +280,11 @@ impl TestApp {
 
     /// Every invalidation has a reference of its own: no step has sent two.
     pub fn assert_one_invalidation_per_step(&self) {
-        let mut references: Vec<String> =
-            self.invalidations().into_iter().map(|invalidation| invalidation.caller_reference).collect();
+        let mut references: Vec<String> = self
+            .invalidations()
+            .into_iter()
+            .map(|invalidation| invalidation.caller_reference)
+            .collect();
         let all = references.len();
         references.sort();
         references.dedup();

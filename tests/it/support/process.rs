@@ -51,14 +51,25 @@ pub struct Process {
 
 impl Process {
     pub fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        die_with_us(&mut command);
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Self::try_start(&mut command).unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    }
+
+    pub fn try_start(command: &mut Command) -> io::Result<Self> {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        die_with_us(command);
+        let mut child = command.spawn()?;
         let said: Arc<Mutex<Vec<String>>> = Arc::default();
         let (lines, heard) = (BufReader::new(child.stderr.take().unwrap()).lines(), said.clone());
         // Ends with the process, which closes the other end.
-        thread::spawn(move || lines.map_while(Result::ok).for_each(|line| heard.lock().unwrap().push(line)));
-        Self { child, said }
+        thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .for_each(|line| heard.lock().unwrap().push(line))
+        });
+        Ok(Self { child, said })
     }
 
     /// Every line so far.
@@ -95,7 +106,11 @@ impl Drop for Process {
         if thread::panicking() {
             let said = self.said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let last = said.len().saturating_sub(40);
-            eprintln!("the last that process {} said:\n{}", self.child.id(), said[last..].join("\n"));
+            eprintln!(
+                "the last that process {} said:\n{}",
+                self.child.id(),
+                said[last..].join("\n")
+            );
         }
     }
 }
@@ -110,7 +125,11 @@ fn die_with_us(command: &mut Command) {
         command.pre_exec(move || {
             set_parent_process_death_signal(Some(Signal::KILL))?;
             let still_there = getppid().is_some_and(|parent| parent.as_raw_pid().cast_unsigned() == us);
-            if still_there { Ok(()) } else { Err(io::Error::from_raw_os_error(rustix::io::Errno::SRCH.raw_os_error())) }
+            if still_there {
+                Ok(())
+            } else {
+                Err(io::Error::from_raw_os_error(rustix::io::Errno::SRCH.raw_os_error()))
+            }
         });
     }
 }
@@ -124,7 +143,11 @@ fn greenlight() -> Command {
 
 /// Runs the program to its end.
 pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    greenlight().args(arguments).envs(environment.iter().copied()).output().unwrap()
+    greenlight()
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap()
 }
 
 /// Standard output of a run that must succeed, without the line's end.
@@ -182,7 +205,10 @@ impl Site {
 
 /// A token of an administrator.
 pub fn create_token(database_url: &str) -> String {
-    let token = run(&["token", "create", "--name", "ci", "--role", "admin"], &[("DATABASE_URL", database_url)]);
+    let token = run(
+        &["token", "create", "--name", "ci", "--role", "admin"],
+        &[("DATABASE_URL", database_url)],
+    );
     printed(&token)
 }
 
@@ -190,7 +216,15 @@ pub fn create_token(database_url: &str) -> String {
 pub fn serve(database_url: &str, endpoint_url: &str) -> Command {
     let mut command = greenlight();
     command
-        .args(["serve", "--listen", "127.0.0.1:0", "--lease-seconds", "15", "--poll-seconds", "1"])
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--lease-seconds",
+            "15",
+            "--poll-seconds",
+            "1",
+        ])
         .args(["--database-connections", "8", "--database-url", database_url])
         .env("AWS_ENDPOINT_URL", endpoint_url)
         .env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
@@ -223,7 +257,10 @@ impl Replica {
     /// Waits until it says that it can work.
     pub async fn ready(&self) {
         let api = Api::new(self.address, None);
-        eventually("the replica is ready", async || (api.get("/readyz").await.status == 200).then_some(())).await;
+        eventually("the replica is ready", async || {
+            (api.get("/readyz").await.status == 200).then_some(())
+        })
+        .await;
     }
 
     /// Its log. Every line is a JSON object.
@@ -252,8 +289,16 @@ pub struct Api {
 
 impl Api {
     pub fn new(address: SocketAddr, token: Option<&str>) -> Self {
-        let client = Client::builder().no_proxy().timeout(Duration::from_secs(90)).build().unwrap();
-        Self { client, base: format!("http://{address}"), token: token.map(str::to_owned) }
+        let client = Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(90))
+            .build()
+            .unwrap();
+        Self {
+            client,
+            base: format!("http://{address}"),
+            token: token.map(str::to_owned),
+        }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -287,7 +332,12 @@ impl Api {
 
     /// Opens a stream of events.
     pub async fn stream(&self, path: &str) -> Response {
-        let answer = self.request(Method::GET, path).header("accept", "text/event-stream").send().await.unwrap();
+        let answer = self
+            .request(Method::GET, path)
+            .header("accept", "text/event-stream")
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 200);
         let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
         assert!(kind.starts_with("text/event-stream"), "{kind}");
@@ -310,12 +360,18 @@ impl Api {
 
     /// Starts a promotion. Returns the job's id.
     pub async fn promote(&self, release: &str) -> String {
-        self.post(&format!("{ENVIRONMENT}/promotions"), json!({"release": release})).await.expect(202).id()
+        self.post(&format!("{ENVIRONMENT}/promotions"), json!({"release": release}))
+            .await
+            .expect(202)
+            .id()
     }
 
     /// Starts a rollback. Returns the job's id.
     pub async fn roll_back(&self) -> String {
-        self.post(&format!("{ENVIRONMENT}/rollbacks"), json!({})).await.expect(202).id()
+        self.post(&format!("{ENVIRONMENT}/rollbacks"), json!({}))
+            .await
+            .expect(202)
+            .id()
     }
 
     pub async fn job(&self, id: &str) -> Value {
@@ -335,14 +391,27 @@ impl Api {
 
     /// The kinds of a job's events, in order.
     pub async fn event_kinds(&self, id: &str) -> Vec<String> {
-        let events = self.get(&format!("/v1/jobs/{id}/events?limit=200")).await.expect(200).json();
-        events["items"].as_array().unwrap().iter().map(|e| e["kind"].as_str().unwrap().to_owned()).collect()
+        let events = self
+            .get(&format!("/v1/jobs/{id}/events?limit=200"))
+            .await
+            .expect(200)
+            .json();
+        events["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|e| e["kind"].as_str().unwrap().to_owned())
+            .collect()
     }
 }
 
 async fn read(response: Response) -> Answer {
     let (status, headers) = (response.status(), response.headers().clone());
-    Answer { status, headers, body: response.bytes().await.unwrap().to_vec() }
+    Answer {
+        status,
+        headers,
+        body: response.bytes().await.unwrap().to_vec(),
+    }
 }
 
 pub fn has_ended(job: &Value) -> bool {
@@ -354,7 +423,10 @@ pub async fn empty_database() -> String {
     let other = database::fresh().await;
     let name = format!("empty_{}", Uuid::now_v7().simple());
     let mut connection = PgConnection::connect(&other).await.unwrap();
-    connection.execute(sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))).await.unwrap();
+    connection
+        .execute(sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))))
+        .await
+        .unwrap();
     let (server, query) = other.split_once('?').unwrap();
     let (server, _) = server.rsplit_once('/').unwrap();
     format!("{server}/{name}?{query}")

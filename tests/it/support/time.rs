@@ -29,9 +29,16 @@ pub async fn advance(store: &Store, double: &AwsDouble, by: Duration) {
     let mut tx = store.begin().await.unwrap();
     for (table, assignments) in columns {
         let sql = format!("UPDATE {table} SET {assignments}");
-        sqlx::query(AssertSqlSafe(sql)).bind(by).execute(&mut *tx).await.unwrap();
+        sqlx::query(AssertSqlSafe(sql))
+            .bind(by)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
     }
-    (&mut *tx).execute("SELECT pg_notify('greenlight_work', '')").await.unwrap();
+    (&mut *tx)
+        .execute("SELECT pg_notify('greenlight_work', '')")
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
 }
 

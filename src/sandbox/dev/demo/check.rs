@@ -49,10 +49,7 @@ impl Before {
             .into_iter()
             .map(|seen| seen.id)
             .collect();
-        Self {
-            invalidations,
-            epoch,
-        }
+        Self { invalidations, epoch }
     }
 
     pub(super) fn compare(self, aws: &dyn AwsView, job: &Job, expected: &Expected<'_>) -> Found {
@@ -69,10 +66,7 @@ impl Before {
         let mut invalidations = aws.invalidations(DISTRIBUTION);
         invalidations.retain(|seen| !self.invalidations.contains(&seen.id));
         if invalidations.len() != 1 {
-            objections.push(format!(
-                "{} invalidations went out, not one",
-                invalidations.len()
-            ));
+            objections.push(format!("{} invalidations went out, not one", invalidations.len()));
         }
         for sent in &invalidations {
             if sent.paths != [PATHS] {
@@ -83,10 +77,7 @@ impl Before {
                 ));
             }
             if !sent.status.eq_ignore_ascii_case("completed") {
-                objections.push(format!(
-                    "invalidation {} is {}, not Completed",
-                    sent.id, sent.status
-                ));
+                objections.push(format!("invalidation {} is {}, not Completed", sent.id, sent.status));
             }
         }
         Found {
@@ -96,12 +87,7 @@ impl Before {
         }
     }
 
-    fn object_to_pointer(
-        &self,
-        value: &str,
-        expected: &Expected<'_>,
-        objections: &mut Vec<String>,
-    ) {
+    fn object_to_pointer(&self, value: &str, expected: &Expected<'_>, objections: &mut Vec<String>) {
         let Ok(pointer) = serde_json::from_str::<Pointer>(value) else {
             objections.push(format!("SSM says something that is no pointer: {value}"));
             return;

@@ -140,13 +140,7 @@ impl Client {
     pub(super) async fn find(&self, path: &str) -> anyhow::Result<Option<Value>> {
         match self.get(path).await {
             Ok(found) => Ok(Some(found)),
-            Err(error)
-                if error
-                    .downcast_ref::<Problem>()
-                    .is_some_and(|it| it.code == "not_found") =>
-            {
-                Ok(None)
-            }
+            Err(error) if error.downcast_ref::<Problem>().is_some_and(|it| it.code == "not_found") => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -169,11 +163,7 @@ impl Client {
                 return Ok(job);
             }
             if Instant::now() >= deadline {
-                bail!(
-                    "job {id} is still {} after {} s",
-                    job.state,
-                    JOB_DEADLINE.as_secs()
-                );
+                bail!("job {id} is still {} after {} s", job.state, JOB_DEADLINE.as_secs());
             }
         }
     }
@@ -212,12 +202,7 @@ impl Client {
         }
     }
 
-    async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> anyhow::Result<Value> {
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let call = format!("{method} {path}");
         let lost = || format!("{call} got no answer");
         let mut request = self
@@ -239,8 +224,7 @@ impl Client {
         if text.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_str(&text)
-            .with_context(|| format!("{call} answered {status} with what is no JSON: {text}"))
+        serde_json::from_str(&text).with_context(|| format!("{call} answered {status} with what is no JSON: {text}"))
     }
 }
 
@@ -274,7 +258,5 @@ fn url_safe(cursor: &str) -> String {
 /// The job that holds an environment: its id, or an object that has one.
 pub(super) fn current_job(environment: &Value) -> Option<String> {
     let job = &environment["current_job"];
-    job.as_str()
-        .or_else(|| job["id"].as_str())
-        .map(str::to_owned)
+    job.as_str().or_else(|| job["id"].as_str()).map(str::to_owned)
 }

@@ -168,9 +168,7 @@ impl<'a> Demo<'a> {
         self.title("2  Register two releases");
         for version in &releases {
             let body = json!({ "version": version, "artifacts": { "web": {} } });
-            self.client
-                .post(&format!("{APP_PATH}/releases"), &body)
-                .await?;
+            self.client.post(&format!("{APP_PATH}/releases"), &body).await?;
             self.said(format!("POST {APP_PATH}/releases  {version}"));
         }
         Ok(releases)
@@ -199,8 +197,7 @@ impl<'a> Demo<'a> {
             return Ok(());
         }
         for objection in &found.objections {
-            self.screen
-                .line(format!("   {} {objection}", self.screen.bad("✗")));
+            self.screen.line(format!("   {} {objection}", self.screen.bad("✗")));
         }
         bail!(
             "{} did not go as it should: {}",

@@ -30,8 +30,7 @@ pub(super) fn way(screen: &Screen, job: &Job) {
 pub(super) fn steps(screen: &Screen, job: &Job) {
     let mut steps: Vec<&Step> = job.steps.iter().collect();
     steps.sort_by_key(|step| step.position);
-    let width =
-        |text: fn(&Step) -> &str| steps.iter().map(|step| text(step).len()).max().unwrap_or(0);
+    let width = |text: fn(&Step) -> &str| steps.iter().map(|step| text(step).len()).max().unwrap_or(0);
     let (kinds, components) = (width(|step| &step.kind), width(component));
     for step in &steps {
         let mark = match step.state.as_str() {
@@ -48,20 +47,12 @@ pub(super) fn steps(screen: &Screen, job: &Job) {
         } else {
             String::new()
         };
-        let state = if step.state == "succeeded" {
-            ""
-        } else {
-            &step.state
-        };
+        let state = if step.state == "succeeded" { "" } else { &step.state };
         let line = format!(
             "   {mark} {:<kinds$}  {:<components$}  {took:>8}  {state}{}{}",
             step.kind,
             component(step),
-            if state.is_empty() || again.is_empty() {
-                ""
-            } else {
-                ", "
-            },
+            if state.is_empty() || again.is_empty() { "" } else { ", " },
             screen.dim(again),
         );
         screen.line(line.trim_end());
@@ -136,19 +127,13 @@ pub(super) fn failure(screen: &Screen, job: &Job, events: &[Event]) {
         }
     }
     for event in events {
-        let after = between(job.created_at, event.at)
-            .map(in_words)
-            .unwrap_or_default();
+        let after = between(job.created_at, event.at).map(in_words).unwrap_or_default();
         let data = if event.data.is_null() {
             String::new()
         } else {
             in_text(&event.data)
         };
-        screen.line(format!(
-            "   {after:>8}  {}  {}",
-            event.kind,
-            screen.dim(data)
-        ));
+        screen.line(format!("   {after:>8}  {}  {}", event.kind, screen.dim(data)));
     }
 }
 
@@ -163,7 +148,5 @@ fn between(from: Option<DateTime<Utc>>, to: Option<DateTime<Utc>>) -> Option<Dur
 
 /// A string without its quotes, everything else as JSON.
 fn in_text(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

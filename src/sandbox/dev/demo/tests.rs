@@ -91,10 +91,7 @@ impl Service {
             Manners::LeavesPointer => old["active"].clone(),
             _ => json!(release),
         };
-        world.pointer = Some((
-            json!({ "v": 1, "active": active, "epoch": epoch }),
-            version + 1,
-        ));
+        world.pointer = Some((json!({ "v": 1, "active": active, "epoch": epoch }), version + 1));
         let (times, path, status) = match self.manners {
             Manners::ForgetsToInvalidate => (0, "/*", "Completed"),
             Manners::InvalidatesTwice => (2, "/*", "Completed"),
@@ -144,10 +141,7 @@ async fn authenticate(headers: HeaderMap, request: Request, next: Next) -> Respo
     next.run(request).await
 }
 
-async fn put_environment(
-    State(service): State<Service>,
-    Json(document): Json<Value>,
-) -> Json<Value> {
+async fn put_environment(State(service): State<Service>, Json(document): Json<Value>) -> Json<Value> {
     service.world().environment = document;
     Json(json!({}))
 }
@@ -207,11 +201,7 @@ async fn roll_back(State(service): State<Service>) -> Response {
 }
 
 /// The first time it is asked for, a job has not ended.
-async fn job(
-    State(service): State<Service>,
-    Path(id): Path<usize>,
-    Query(query): Query<Value>,
-) -> Json<Value> {
+async fn job(State(service): State<Service>, Path(id): Path<usize>, Query(query): Query<Value>) -> Json<Value> {
     assert_eq!(query["wait"], "30");
     let mut world = service.world();
     world.current_job = None;
@@ -280,12 +270,7 @@ async fn tell(service: &Service) -> (anyhow::Result<Told>, String) {
 async fn a_good_service_is_shown_step_by_step() {
     let service = Service::new(Manners::Good);
     let (told, written) = tell(&service).await;
-    assert_eq!(
-        told.unwrap(),
-        Told {
-            left: "1.1.0".into()
-        }
-    );
+    assert_eq!(told.unwrap(), Told { left: "1.1.0".into() });
     for words in [
         "3  Promote 1.0.0",
         "4  Promote 1.1.0",
@@ -304,10 +289,7 @@ async fn a_good_service_is_shown_step_by_step() {
     }
     let web = service.world().environment["components"][0].clone();
     assert_eq!(web["router"]["edge_ttl_seconds"], 2);
-    assert_eq!(
-        web["cdn"]["invalidate"],
-        json!({ "mode": "paths", "paths": ["/*"] })
-    );
+    assert_eq!(web["cdn"]["invalidate"], json!({ "mode": "paths", "paths": ["/*"] }));
 }
 
 #[tokio::test]
@@ -316,34 +298,17 @@ async fn it_can_be_told_again_and_waits_for_what_an_earlier_run_left() {
     tell(&service).await.0.unwrap();
     service.world().current_job = Some("0".into());
     let (told, written) = tell(&service).await;
-    assert_eq!(
-        told.unwrap(),
-        Told {
-            left: "1.3.0".into()
-        }
-    );
+    assert_eq!(told.unwrap(), Told { left: "1.3.0".into() });
     assert!(written.contains("job 0 is not finished yet"), "{written}");
 }
 
 #[tokio::test]
 async fn what_did_not_come_true_is_found() {
     for (manners, objection) in [
-        (
-            Manners::ForgetsToInvalidate,
-            "0 invalidations went out, not one",
-        ),
-        (
-            Manners::InvalidatesTwice,
-            "2 invalidations went out, not one",
-        ),
-        (
-            Manners::InvalidatesAnotherPath,
-            "is of /index.html, not of /*",
-        ),
-        (
-            Manners::LeavesInvalidationInProgress,
-            "is InProgress, not Completed",
-        ),
+        (Manners::ForgetsToInvalidate, "0 invalidations went out, not one"),
+        (Manners::InvalidatesTwice, "2 invalidations went out, not one"),
+        (Manners::InvalidatesAnotherPath, "is of /index.html, not of /*"),
+        (Manners::LeavesInvalidationInProgress, "is InProgress, not Completed"),
         (Manners::LeavesPointer, "SSM says no release, not 1.0.0"),
         (Manners::KeepsEpoch, "epoch has not grown"),
     ] {
@@ -357,10 +322,7 @@ async fn what_did_not_come_true_is_found() {
 #[tokio::test]
 async fn a_failed_job_is_explained() {
     let (told, written) = tell(&Service::new(Manners::FailsJobs)).await;
-    assert_eq!(
-        told.unwrap_err().to_string(),
-        "job 0 ended failed, not succeeded"
-    );
+    assert_eq!(told.unwrap_err().to_string(), "job 0 ended failed, not succeeded");
     for words in [
         "✗ invalidate",
         "PutParameter is not allowed (code aws_denied)",

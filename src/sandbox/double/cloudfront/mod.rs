@@ -44,10 +44,7 @@ pub(super) struct Page {
 /// Reads a request: the operation from method and path, its members from query and body.
 pub(super) fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Parsed {
     let segments: Vec<&str> = match path.strip_prefix(API) {
-        Some(rest) => rest
-            .split('/')
-            .filter(|segment| !segment.is_empty())
-            .collect(),
+        Some(rest) => rest.split('/').filter(|segment| !segment.is_empty()).collect(),
         None => Vec::new(),
     };
     let (operation, command) = route(method, &segments, query, body);
@@ -76,31 +73,18 @@ fn route(
     body: &[u8],
 ) -> (&'static str, Result<Command, AwsError>) {
     match (method.as_str(), segments) {
-        ("GET", ["distribution"]) => (
-            "ListDistributions",
-            Page::read(query).map(Command::ListDistributions),
-        ),
-        ("GET", ["distribution", id]) => (
-            "GetDistribution",
-            Ok(Command::GetDistribution {
-                id: (*id).to_owned(),
-            }),
-        ),
+        ("GET", ["distribution"]) => ("ListDistributions", Page::read(query).map(Command::ListDistributions)),
+        ("GET", ["distribution", id]) => ("GetDistribution", Ok(Command::GetDistribution { id: (*id).to_owned() })),
         ("GET", ["distribution", id, "config"]) => (
             "GetDistributionConfig",
-            Ok(Command::GetDistributionConfig {
-                id: (*id).to_owned(),
-            }),
+            Ok(Command::GetDistributionConfig { id: (*id).to_owned() }),
         ),
         ("POST", ["distribution", id, "invalidation"]) => {
             let distribution = (*id).to_owned();
             let command = read_batch(body);
             (
                 "CreateInvalidation",
-                command.map(|batch| Command::CreateInvalidation {
-                    distribution,
-                    batch,
-                }),
+                command.map(|batch| Command::CreateInvalidation { distribution, batch }),
             )
         }
         ("GET", ["distribution", id, "invalidation"]) => {
@@ -114,17 +98,11 @@ fn route(
         ("GET", ["distribution", id, "invalidation", invalidation]) => {
             let distribution = (*id).to_owned();
             let id = (*invalidation).to_owned();
-            (
-                "GetInvalidation",
-                Ok(Command::GetInvalidation { distribution, id }),
-            )
+            ("GetInvalidation", Ok(Command::GetInvalidation { distribution, id }))
         }
         _ => {
             let message = "This double does not know the operation.";
-            (
-                "",
-                Err(AwsError::new(404, "UnknownOperationException", message)),
-            )
+            ("", Err(AwsError::new(404, "UnknownOperationException", message)))
         }
     }
 }
@@ -159,10 +137,7 @@ fn read_batch(body: &[u8]) -> Result<Batch, AwsError> {
         .map(|items| items.children.as_slice())
         .unwrap_or_default();
     Ok(Batch {
-        caller_reference: root
-            .child_text("CallerReference")
-            .unwrap_or_default()
-            .to_owned(),
+        caller_reference: root.child_text("CallerReference").unwrap_or_default().to_owned(),
         paths: items
             .iter()
             .filter(|it| it.name == "Path")
@@ -182,10 +157,7 @@ impl Page {
             match name.as_str() {
                 "Marker" if !value.is_empty() => page.marker = Some(value),
                 "MaxItems" => {
-                    let size = value
-                        .parse()
-                        .ok()
-                        .filter(|size| (1..=MAX_PAGE).contains(size));
+                    let size = value.parse().ok().filter(|size| (1..=MAX_PAGE).contains(size));
                     page.max_items = size.ok_or_else(|| {
                         let message = format!("MaxItems must be a number from 1 to {MAX_PAGE}.");
                         AwsError::new(400, "InvalidArgument", message)
@@ -200,12 +172,7 @@ impl Page {
 
 impl Command {
     /// Does what was asked. With `stale`, GetInvalidation has not heard of the completion yet.
-    pub(super) fn apply(
-        self,
-        world: &World,
-        caller: &Caller,
-        stale: bool,
-    ) -> Result<Answer, AwsError> {
+    pub(super) fn apply(self, world: &World, caller: &Caller, stale: bool) -> Result<Answer, AwsError> {
         let now = world.clock.now();
         let account = caller.account.as_str();
         match self {
@@ -216,45 +183,26 @@ impl Command {
             }),
             Self::GetDistributionConfig { id } => world.read(|state| {
                 let distribution = find(state, account, &id)?;
-                Ok(with_etag(
-                    view::distribution_config(distribution),
-                    distribution,
-                ))
+                Ok(with_etag(view::distribution_config(distribution), distribution))
             }),
             Self::ListDistributions(page) => world.read(|state| {
                 let all = state.account(account).map(|account| &account.distributions);
-                let all: Vec<&Distribution> =
-                    all.into_iter().flat_map(|all| all.values()).collect();
+                let all: Vec<&Distribution> = all.into_iter().flat_map(|all| all.values()).collect();
                 Ok(Answer::ok(view::distributions(account, &all, &page)))
             }),
-            Self::CreateInvalidation {
-                distribution,
-                batch,
-            } => create(world, caller, &distribution, batch),
+            Self::CreateInvalidation { distribution, batch } => create(world, caller, &distribution, batch),
             Self::GetInvalidation { distribution, id } => world.read(|state| {
                 let distribution = find(state, account, &distribution)?;
                 let invalidation = distribution.invalidation(&id).ok_or_else(|| {
-                    AwsError::new(
-                        404,
-                        "NoSuchInvalidation",
-                        "The specified invalidation does not exist.",
-                    )
+                    AwsError::new(404, "NoSuchInvalidation", "The specified invalidation does not exist.")
                 })?;
-                let status = if stale {
-                    "InProgress"
-                } else {
-                    invalidation.status(now)
-                };
+                let status = if stale { "InProgress" } else { invalidation.status(now) };
                 Ok(Answer::ok(view::invalidation(invalidation, status)))
             }),
             Self::ListInvalidations { distribution, page } => world.read(|state| {
                 let distribution = find(state, account, &distribution)?;
                 let list = view::invalidations(distribution, &page, now).ok_or_else(|| {
-                    AwsError::new(
-                        400,
-                        "InvalidArgument",
-                        "The Marker is not that of an invalidation.",
-                    )
+                    AwsError::new(400, "InvalidArgument", "The Marker is not that of an invalidation.")
                 })?;
                 Ok(Answer::ok(list))
             }),
@@ -262,15 +210,9 @@ impl Command {
     }
 }
 
-fn create(
-    world: &World,
-    caller: &Caller,
-    distribution: &str,
-    batch: Batch,
-) -> Result<Answer, AwsError> {
+fn create(world: &World, caller: &Caller, distribution: &str, batch: Batch) -> Result<Answer, AwsError> {
     let now = world.clock.now();
-    let takes =
-        TimeDelta::from_std(world.options.invalidation_duration).unwrap_or(TimeDelta::MAX / 4);
+    let takes = TimeDelta::from_std(world.options.invalidation_duration).unwrap_or(TimeDelta::MAX / 4);
     let reuse = world.options.caller_reference_reuse;
     let created = world.change(|state| {
         let found = state
@@ -290,17 +232,11 @@ fn create(
 }
 
 fn find<'a>(state: &'a State, account: &str, id: &str) -> Result<&'a Distribution, AwsError> {
-    state
-        .distribution(account, id)
-        .ok_or_else(no_such_distribution)
+    state.distribution(account, id).ok_or_else(no_such_distribution)
 }
 
 fn no_such_distribution() -> AwsError {
-    AwsError::new(
-        404,
-        "NoSuchDistribution",
-        "The specified distribution does not exist.",
-    )
+    AwsError::new(404, "NoSuchDistribution", "The specified distribution does not exist.")
 }
 
 fn with_etag(body: String, distribution: &Distribution) -> Answer {

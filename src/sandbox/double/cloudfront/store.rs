@@ -76,16 +76,11 @@ impl Distribution {
 
     /// How many batches are in progress.
     pub(super) fn in_progress(&self, now: DateTime<Utc>) -> usize {
-        self.invalidations
-            .iter()
-            .filter(|it| it.is_in_progress(now))
-            .count()
+        self.invalidations.iter().filter(|it| it.is_in_progress(now)).count()
     }
 
     pub(super) fn invalidation(&self, id: &str) -> Option<&Invalidation> {
-        self.invalidations
-            .iter()
-            .find(|invalidation| invalidation.id == id)
+        self.invalidations.iter().find(|invalidation| invalidation.id == id)
     }
 
     /// Starts an invalidation, or returns the earlier one with the same reference and paths.
@@ -100,9 +95,7 @@ impl Distribution {
         if let Some(&index) = self.by_reference.get(&batch.caller_reference) {
             let earlier = &self.invalidations[index];
             return match reuse {
-                CallerReferenceReuse::AsDocumented if same_paths(&earlier.paths, &batch.paths) => {
-                    Ok(earlier)
-                }
+                CallerReferenceReuse::AsDocumented if same_paths(&earlier.paths, &batch.paths) => Ok(earlier),
                 CallerReferenceReuse::AsDocumented => Err(AwsError::new(
                     400,
                     "InvalidationBatchAlreadyExists",
@@ -128,10 +121,7 @@ impl Distribution {
     }
 
     fn check_quota(&self, batch: &Batch, now: DateTime<Utc>) -> Result<(), AwsError> {
-        let running = self
-            .invalidations
-            .iter()
-            .filter(|it| it.is_in_progress(now));
+        let running = self.invalidations.iter().filter(|it| it.is_in_progress(now));
         let running_paths: usize = running.clone().map(|it| it.paths.len()).sum();
         let running_wildcards: usize = running.map(|it| wildcards(&it.paths)).sum();
         let wildcards = wildcards(&batch.paths);
@@ -143,14 +133,8 @@ impl Distribution {
         } else {
             return Ok(());
         };
-        let message = format!(
-            "Processing your request will cause you to exceed the maximum number of {what}."
-        );
-        Err(AwsError::new(
-            400,
-            "TooManyInvalidationsInProgress",
-            message,
-        ))
+        let message = format!("Processing your request will cause you to exceed the maximum number of {what}.");
+        Err(AwsError::new(400, "TooManyInvalidationsInProgress", message))
     }
 }
 
@@ -167,9 +151,7 @@ impl Batch {
             return Err(invalid("Your request contains an empty caller reference."));
         }
         if self.paths.is_empty() {
-            return Err(invalid(
-                "Your request contains an empty invalidation batch.",
-            ));
+            return Err(invalid("Your request contains an empty invalidation batch."));
         }
         if self.paths.len() > MAX_PATHS {
             return Err(AwsError::new(
@@ -179,9 +161,7 @@ impl Batch {
             ));
         }
         if !self.paths.iter().all(|path| is_path(path)) {
-            return Err(invalid(
-                "Your request contains one or more invalid invalidation paths.",
-            ));
+            return Err(invalid("Your request contains one or more invalid invalidation paths."));
         }
         Ok(())
     }
@@ -240,9 +220,7 @@ mod tests {
     }
 
     fn named(count: usize, prefix: &str, suffix: &str) -> Vec<String> {
-        (0..count)
-            .map(|number| format!("/{prefix}{number}{suffix}"))
-            .collect()
+        (0..count).map(|number| format!("/{prefix}{number}{suffix}")).collect()
     }
 
     #[test]
@@ -265,10 +243,7 @@ mod tests {
         let now = Utc::now();
         let mut distribution = Distribution::new("E2EXAMPLE", now);
         let first = create(&mut distribution, "token", &named(2, "a", ""), now).unwrap();
-        assert_eq!(
-            create(&mut distribution, "token", &named(2, "a", ""), now),
-            Ok(first)
-        );
+        assert_eq!(create(&mut distribution, "token", &named(2, "a", ""), now), Ok(first));
         let error = create(&mut distribution, "token", &named(2, "b", ""), now).unwrap_err();
         assert_eq!(error.code, "InvalidationBatchAlreadyExists");
     }
@@ -279,16 +254,7 @@ mod tests {
             assert!(is_path(good), "{good}");
         }
         let long = format!("/{}", "x".repeat(4000));
-        for bad in [
-            "index.html",
-            "*",
-            "/a*b",
-            "/a b",
-            "/é",
-            "/{x}",
-            "",
-            long.as_str(),
-        ] {
+        for bad in ["index.html", "*", "/a*b", "/a b", "/é", "/{x}", "", long.as_str()] {
             assert!(!is_path(bad), "{bad}");
         }
     }

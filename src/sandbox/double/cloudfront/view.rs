@@ -23,20 +23,13 @@ fn domain(distribution: &Distribution) -> String {
 }
 
 /// `Distribution`.
-pub(super) fn distribution(
-    account: &str,
-    distribution: &Distribution,
-    now: DateTime<Utc>,
-) -> String {
+pub(super) fn distribution(account: &str, distribution: &Distribution, now: DateTime<Utc>) -> String {
     Xml::document("Distribution", CLOUDFRONT_NAMESPACE, |xml| {
         xml.leaf("Id", &distribution.id);
         xml.leaf("ARN", arn(account, &distribution.id));
         xml.leaf("Status", "Deployed");
         xml.leaf("LastModifiedTime", time(distribution.created_at));
-        xml.leaf(
-            "InProgressInvalidationBatches",
-            distribution.in_progress(now),
-        );
+        xml.leaf("InProgressInvalidationBatches", distribution.in_progress(now));
         xml.leaf("DomainName", domain(distribution));
         for list in ["ActiveTrustedSigners", "ActiveTrustedKeyGroups"] {
             xml.element(list, |xml| {
@@ -121,11 +114,10 @@ fn viewer_side(xml: &mut Xml) {
 
 /// `DistributionList`, in the order of the ids.
 pub(super) fn distributions(account: &str, all: &[&Distribution], page: &Page) -> String {
-    let rest = all.iter().copied().skip_while(|it| {
-        page.marker
-            .as_deref()
-            .is_some_and(|marker| it.id.as_str() <= marker)
-    });
+    let rest = all
+        .iter()
+        .copied()
+        .skip_while(|it| page.marker.as_deref().is_some_and(|marker| it.id.as_str() <= marker));
     list(
         "DistributionList",
         page,
@@ -176,11 +168,7 @@ pub(super) fn invalidation(invalidation: &Invalidation, status: &str) -> String 
 
 /// `InvalidationList`, newest first; the marker is the last id of the page before. `None` when there
 /// is no such marker.
-pub(super) fn invalidations(
-    distribution: &Distribution,
-    page: &Page,
-    now: DateTime<Utc>,
-) -> Option<String> {
+pub(super) fn invalidations(distribution: &Distribution, page: &Page, now: DateTime<Utc>) -> Option<String> {
     let all = &distribution.invalidations;
     let end = match page.marker.as_deref() {
         None => all.len(),

@@ -117,10 +117,7 @@ pub(super) fn read(target: Option<&str>, body: &[u8]) -> Parsed {
     let body: Value = match serde_json::from_slice(if body.is_empty() { b"{}" } else { body }) {
         Ok(body) => body,
         Err(_) => {
-            return Parsed::refused(
-                operation,
-                AwsError::without_message(400, "SerializationException"),
-            );
+            return Parsed::refused(operation, AwsError::without_message(400, "SerializationException"));
         }
     };
     let resource = body.get("Name").and_then(Value::as_str).map(str::to_owned);
@@ -129,9 +126,7 @@ pub(super) fn read(target: Option<&str>, body: &[u8]) -> Parsed {
         "GetParameter" => members(&body).map(Command::Get),
         "GetParameters" => members(&body).and_then(many_command),
         "GetParameterHistory" => members(&body).map(Command::History),
-        "DeleteParameter" => {
-            members(&body).map(|it: DeleteParameter| Command::Delete { name: it.name })
-        }
+        "DeleteParameter" => members(&body).map(|it: DeleteParameter| Command::Delete { name: it.name }),
         "LabelParameterVersion" => members(&body).map(Command::Label),
         "DescribeParameters" => members(&body).map(Command::Describe),
         _ => Err(AwsError::without_message(400, "UnknownOperationException")),
@@ -204,9 +199,7 @@ fn put_command(request: PutParameter) -> Result<Command, AwsError> {
         ));
     }
     // Accepting what is not enforced would make a test pass that AWS would fail.
-    if request.allowed_pattern.is_some_and(|it| !it.is_empty())
-        || request.policies.is_some_and(|it| !it.is_empty())
-    {
+    if request.allowed_pattern.is_some_and(|it| !it.is_empty()) || request.policies.is_some_and(|it| !it.is_empty()) {
         return Err(AwsError::validation(
             "AllowedPattern and Policies are not part of this double.",
         ));
@@ -238,12 +231,7 @@ fn many_command(request: GetParameters) -> Result<Command, AwsError> {
 
 impl Command {
     /// Does what was asked. With `stale`, reads see the state before the latest write.
-    pub(super) fn apply(
-        self,
-        world: &World,
-        caller: &Caller,
-        stale: bool,
-    ) -> Result<Answer, AwsError> {
+    pub(super) fn apply(self, world: &World, caller: &Caller, stale: bool) -> Result<Answer, AwsError> {
         let body = match self {
             Self::Put(put) => {
                 let at = world.clock.now();
@@ -258,11 +246,7 @@ impl Command {
             Self::GetMany(request) => get_many(world, caller, &request, stale)?,
             Self::History(request) => history(world, caller, &request)?,
             Self::Delete { name } => {
-                world.change(|state| {
-                    state
-                        .parameters_mut(&caller.account, &caller.region)
-                        .delete(&name)
-                })?;
+                world.change(|state| state.parameters_mut(&caller.account, &caller.region).delete(&name))?;
                 json!({})
             }
             Self::Label(request) => {
@@ -278,12 +262,7 @@ impl Command {
     }
 }
 
-fn get(
-    world: &World,
-    caller: &Caller,
-    request: &GetParameter,
-    stale: bool,
-) -> Result<Value, AwsError> {
+fn get(world: &World, caller: &Caller, request: &GetParameter, stale: bool) -> Result<Value, AwsError> {
     let reference = Reference::parse(&request.name, caller)?;
     world.read(|state| {
         let parameters = state.parameters(&caller.account, &caller.region);
@@ -295,12 +274,7 @@ fn get(
     })
 }
 
-fn get_many(
-    world: &World,
-    caller: &Caller,
-    request: &GetParameters,
-    stale: bool,
-) -> Result<Value, AwsError> {
+fn get_many(world: &World, caller: &Caller, request: &GetParameters, stale: bool) -> Result<Value, AwsError> {
     let mut found = Vec::new();
     let mut invalid = Vec::new();
     for name in &request.names {
@@ -308,12 +282,7 @@ fn get_many(
         let parameter = world.read(|state| {
             let parameters = state.parameters(&caller.account, &caller.region)?;
             let (_, version) = parameters.find(&reference, stale).ok()?;
-            Some(view::parameter(
-                caller,
-                &reference,
-                version,
-                request.with_decryption,
-            ))
+            Some(view::parameter(caller, &reference, version, request.with_decryption))
         });
         match parameter {
             Some(parameter) => found.push(parameter),
@@ -323,11 +292,7 @@ fn get_many(
     Ok(json!({ "Parameters": found, "InvalidParameters": invalid }))
 }
 
-fn history(
-    world: &World,
-    caller: &Caller,
-    request: &GetParameterHistory,
-) -> Result<Value, AwsError> {
+fn history(world: &World, caller: &Caller, request: &GetParameterHistory) -> Result<Value, AwsError> {
     let reference = Reference::parse(&request.name, caller)?;
     let limit = view::page_size(request.max_results)?;
     let after: u64 = view::read_token(request.next_token.as_deref())?.unwrap_or(0);
@@ -336,10 +301,7 @@ fn history(
         let parameter = parameters
             .and_then(|parameters| parameters.get(&reference.name))
             .ok_or_else(|| AwsError::without_message(400, "ParameterNotFound"))?;
-        let mut rest = parameter
-            .versions
-            .iter()
-            .filter(|version| version.version > after);
+        let mut rest = parameter.versions.iter().filter(|version| version.version > after);
         let page: Vec<_> = rest.by_ref().take(limit).collect();
         let mut body = json!({
             "Parameters": page
@@ -354,11 +316,7 @@ fn history(
     })
 }
 
-fn describe(
-    world: &World,
-    caller: &Caller,
-    request: &DescribeParameters,
-) -> Result<Value, AwsError> {
+fn describe(world: &World, caller: &Caller, request: &DescribeParameters) -> Result<Value, AwsError> {
     for filter in &request.parameter_filters {
         filter.check()?;
     }
@@ -369,17 +327,8 @@ fn describe(
         let mut rest = parameters
             .into_iter()
             .flat_map(|parameters| parameters.iter())
-            .filter(|parameter| {
-                after
-                    .as_deref()
-                    .is_none_or(|after| names::key(&parameter.name) > after)
-            })
-            .filter(|parameter| {
-                request
-                    .parameter_filters
-                    .iter()
-                    .all(|it| it.accepts(&parameter.name))
-            });
+            .filter(|parameter| after.as_deref().is_none_or(|after| names::key(&parameter.name) > after))
+            .filter(|parameter| request.parameter_filters.iter().all(|it| it.accepts(&parameter.name)));
         let page: Vec<_> = rest.by_ref().take(limit).collect();
         let mut body = json!({
             "Parameters": page.iter().map(|it| view::metadata(caller, it)).collect::<Vec<_>>(),
@@ -395,10 +344,7 @@ impl Filter {
     /// Only names can be filtered on here; other keys are refused rather than ignored.
     fn check(&self) -> Result<(), AwsError> {
         if self.key != "Name" {
-            let message = format!(
-                "The filter key {} is not valid here: only Name is.",
-                self.key
-            );
+            let message = format!("The filter key {} is not valid here: only Name is.", self.key);
             return Err(AwsError::new(400, "InvalidFilterKey", message));
         }
         if !["Equals", "BeginsWith", "Contains"].contains(&self.option()) {

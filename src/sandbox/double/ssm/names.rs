@@ -66,9 +66,7 @@ pub(super) fn check_form(name: &str) -> Result<(), AwsError> {
 /// Whether PutParameter may create a parameter of this name.
 pub(super) fn check_new(name: &str) -> Result<(), AwsError> {
     if name.contains('/') && !name.starts_with('/') {
-        return Err(AwsError::validation(
-            "Parameter name must be a fully qualified name.",
-        ));
+        return Err(AwsError::validation("Parameter name must be a fully qualified name."));
     }
     if name.len() > MAX_NAME {
         return Err(AwsError::validation(format!(
@@ -88,11 +86,7 @@ pub(super) fn check_new(name: &str) -> Result<(), AwsError> {
     check_form(name)?;
     if key(name).split('/').count() > MAX_LEVELS {
         let message = format!("A hierarchy can have a maximum of {MAX_LEVELS} levels.");
-        return Err(AwsError::new(
-            400,
-            "HierarchyLevelLimitExceededException",
-            message,
-        ));
+        return Err(AwsError::new(400, "HierarchyLevelLimitExceededException", message));
     }
     Ok(())
 }
@@ -158,25 +152,15 @@ mod tests {
             }
         );
         assert_eq!(parse("/a/b:7").selector, Selector::Version(7));
-        assert_eq!(
-            parse("/a/b:stable").selector,
-            Selector::Label("stable".into())
-        );
-        assert_eq!(
-            parse("arn:aws:ssm:eu-west-1:000000000000:parameter/a/b:7").name,
-            "/a/b"
-        );
+        assert_eq!(parse("/a/b:stable").selector, Selector::Label("stable".into()));
+        assert_eq!(parse("arn:aws:ssm:eu-west-1:000000000000:parameter/a/b:7").name, "/a/b");
         let foreign = Reference::parse("arn:aws:ssm:eu-west-1:111111111111:parameter/a", &caller());
         assert_eq!(foreign.unwrap_err().code, "ParameterNotFound");
     }
 
     #[test]
     fn new_names_follow_the_rules_of_the_user_guide() {
-        for good in [
-            "foo",
-            "/foo",
-            "/Dev/Production/East/Project-ABC/My_Parameter.1",
-        ] {
+        for good in ["foo", "/foo", "/Dev/Production/East/Project-ABC/My_Parameter.1"] {
             assert_eq!(check_new(good), Ok(()), "{good}");
         }
         let deep = "/a".repeat(16);

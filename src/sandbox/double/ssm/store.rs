@@ -110,20 +110,14 @@ impl Parameters {
         }
 
         let version = latest.map_or(1, |latest| latest.version + 1);
-        let secure_key = || {
-            put.key_id
-                .clone()
-                .unwrap_or_else(|| "alias/aws/ssm".to_owned())
-        };
+        let secure_key = || put.key_id.clone().unwrap_or_else(|| "alias/aws/ssm".to_owned());
         let new = Version {
             version,
             value: put.value,
             key_id: (kind == "SecureString").then(secure_key),
             kind,
             tier: tier.clone(),
-            description: put
-                .description
-                .or_else(|| latest.and_then(|it| it.description.clone())),
+            description: put.description.or_else(|| latest.and_then(|it| it.description.clone())),
             data_type: put.data_type.unwrap_or_else(|| "text".to_owned()),
             modified_at: at,
             modified_by: by.to_owned(),
@@ -143,11 +137,7 @@ impl Parameters {
 
     /// The version that a reference means; with `stale`, what a replica that missed the latest write
     /// would answer.
-    pub(super) fn find(
-        &self,
-        reference: &Reference,
-        stale: bool,
-    ) -> Result<(&Parameter, &Version), AwsError> {
+    pub(super) fn find(&self, reference: &Reference, stale: bool) -> Result<(&Parameter, &Version), AwsError> {
         let parameter = self.get(&reference.name).ok_or_else(not_found)?;
         let known = parameter.versions.len() - usize::from(stale);
         let mut versions = parameter.versions.iter().take(known).rev();
@@ -164,10 +154,7 @@ impl Parameters {
     }
 
     pub(in crate::sandbox::double) fn delete(&mut self, name: &str) -> Result<(), AwsError> {
-        self.by_key
-            .remove(names::key(name))
-            .map(|_| ())
-            .ok_or_else(not_found)
+        self.by_key.remove(names::key(name)).map(|_| ()).ok_or_else(not_found)
     }
 
     /// Moves labels to a version (the latest by default); returns the version and the labels that
@@ -178,26 +165,18 @@ impl Parameters {
         version: Option<u64>,
         labels: &[String],
     ) -> Result<(u64, Vec<String>), AwsError> {
-        let parameter = self
-            .by_key
-            .get_mut(names::key(name))
-            .ok_or_else(not_found)?;
+        let parameter = self.by_key.get_mut(names::key(name)).ok_or_else(not_found)?;
         let number = version.unwrap_or_else(|| parameter.latest().version);
         let target = parameter
             .versions
             .iter()
             .position(|version| version.version == number)
             .ok_or_else(|| version_not_found("version", number, name))?;
-        let (good, bad): (Vec<String>, Vec<String>) =
-            labels.iter().cloned().partition(|label| is_label(label));
+        let (good, bad): (Vec<String>, Vec<String>) = labels.iter().cloned().partition(|label| is_label(label));
         let kept = &parameter.versions[target].labels;
         if kept.len() + good.iter().filter(|label| !kept.contains(label)).count() > MAX_LABELS {
             let message = format!("A parameter version can have a maximum of {MAX_LABELS} labels.");
-            return Err(AwsError::new(
-                400,
-                "ParameterVersionLabelLimitExceeded",
-                message,
-            ));
+            return Err(AwsError::new(400, "ParameterVersionLabelLimitExceeded", message));
         }
         for version in &mut parameter.versions {
             version.labels.retain(|label| !good.contains(label));
@@ -229,27 +208,17 @@ impl Parameter {
              label to another version of the parameter, and try again.",
             self.name, oldest.version
         );
-        Err(AwsError::new(
-            400,
-            "ParameterMaxVersionLimitExceeded",
-            message,
-        ))
+        Err(AwsError::new(400, "ParameterMaxVersionLimitExceeded", message))
     }
 }
 
 fn version_not_found(what: &str, which: impl std::fmt::Display, name: &str) -> AwsError {
-    let message = format!(
-        "Systems Manager could not find {what} {which} of {name}. Verify the {what} and try again."
-    );
+    let message = format!("Systems Manager could not find {what} {which} of {name}. Verify the {what} and try again.");
     AwsError::new(400, "ParameterVersionNotFound", message)
 }
 
 fn kind_of(put: &Put, latest: Option<&Version>) -> Result<String, AwsError> {
-    let Some(kind) = put
-        .kind
-        .clone()
-        .or_else(|| latest.map(|latest| latest.kind.clone()))
-    else {
+    let Some(kind) = put.kind.clone().or_else(|| latest.map(|latest| latest.kind.clone())) else {
         return Err(AwsError::validation(
             "A parameter type is required when you create a parameter.",
         ));
@@ -263,11 +232,7 @@ fn kind_of(put: &Put, latest: Option<&Version>) -> Result<String, AwsError> {
     if latest.is_some_and(|latest| latest.kind != kind) {
         let message = "Parameter Store doesn't support changing a parameter type in a hierarchy. You must create a \
                        new, unique parameter.";
-        return Err(AwsError::new(
-            400,
-            "HierarchyTypeMismatchException",
-            message,
-        ));
+        return Err(AwsError::new(400, "HierarchyTypeMismatchException", message));
     }
     Ok(kind)
 }
@@ -303,10 +268,7 @@ fn check_value(value: &str, tier: &str) -> Result<(), AwsError> {
              greater than or equal to 1.",
         ));
     }
-    if value
-        .find("{{")
-        .is_some_and(|open| value[open..].contains("}}"))
-    {
+    if value.find("{{").is_some_and(|open| value[open..].contains("}}")) {
         return Err(AwsError::validation(
             "Parameter value can't nest another parameter. Do not use \"{{}}\" in the value.",
         ));
@@ -363,21 +325,14 @@ mod tests {
             assert_eq!(put(&mut parameters, &format!("v{number}")), Ok(number));
         }
         let parameter = parameters.get("/release").unwrap();
-        assert_eq!(
-            (parameter.versions.len(), parameter.versions[0].version),
-            (100, 2)
-        );
+        assert_eq!((parameter.versions.len(), parameter.versions[0].version), (100, 2));
 
-        parameters
-            .label("/release", Some(2), &["stable".to_owned()])
-            .unwrap();
+        parameters.label("/release", Some(2), &["stable".to_owned()]).unwrap();
         assert_eq!(
             put(&mut parameters, "v102").unwrap_err().code,
             "ParameterMaxVersionLimitExceeded"
         );
-        parameters
-            .label("/release", None, &["stable".to_owned()])
-            .unwrap();
+        parameters.label("/release", None, &["stable".to_owned()]).unwrap();
         assert_eq!(put(&mut parameters, "v102"), Ok(102));
     }
 
@@ -395,10 +350,7 @@ mod tests {
         let mut parameters = Parameters::default();
         assert!(put(&mut parameters, &"x".repeat(4096)).is_ok());
         for bad in ["", "{{ssm:other}}", &"x".repeat(4097), &"é".repeat(2049)] {
-            assert_eq!(
-                put(&mut parameters, bad).unwrap_err().code,
-                "ValidationException"
-            );
+            assert_eq!(put(&mut parameters, bad).unwrap_err().code, "ValidationException");
         }
         assert!(put(&mut parameters, r#"{"a":{"b":{}}}"#).is_ok());
     }

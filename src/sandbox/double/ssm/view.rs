@@ -17,12 +17,7 @@ use crate::sandbox::double::error::AwsError;
 const MAX_PAGE: usize = 50;
 
 /// `Parameter`, as GetParameter and GetParameters answer it.
-pub(super) fn parameter(
-    caller: &Caller,
-    reference: &Reference,
-    version: &Version,
-    decrypt: bool,
-) -> Value {
+pub(super) fn parameter(caller: &Caller, reference: &Reference, version: &Version, decrypt: bool) -> Value {
     let mut view = json!({
         "ARN": names::arn(&caller.account, &caller.region, &reference.name),
         "DataType": version.data_type,
@@ -88,10 +83,7 @@ fn value(version: &Version, decrypt: bool) -> String {
     if decrypt || version.kind != "SecureString" {
         return version.value.clone();
     }
-    format!(
-        "AQICAH{}",
-        STANDARD.encode(Sha256::digest(version.value.as_bytes()))
-    )
+    format!("AQICAH{}", STANDARD.encode(Sha256::digest(version.value.as_bytes())))
 }
 
 /// awsJson timestamps: seconds since 1970 with milliseconds behind the point.
