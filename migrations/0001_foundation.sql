@@ -164,6 +164,7 @@ CREATE INDEX pointer_writes_unanswered ON pointer_writes (pointer_key) WHERE ans
 CREATE INDEX pointer_writes_of_job ON pointer_writes (job_id);
 COMMENT ON TABLE pointer_writes IS 'Every intent to write a pointer, stored before the call. Unanswered ones may still land: SSM has no fence.';
 COMMENT ON COLUMN pointer_writes.value IS 'Null: the write is a deletion.';
+COMMENT ON COLUMN pointer_writes.outcome IS 'written, refused, or landed: seen in AWS although no answer came. Null: it may still land.';
 COMMENT ON COLUMN pointer_writes.sign_by IS 'The request is signed before this or not at all; five minutes later AWS refuses it.';
 
 CREATE TABLE deployments (

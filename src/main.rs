@@ -97,7 +97,15 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
     let quiet = !matches!(cli.command, Command::Serve(_));
-    telemetry::start(&cli.log, if quiet { "warn" } else { "info" })?;
+    // PostgreSQL's notices say nothing that anybody could act on.
+    telemetry::start(
+        &cli.log,
+        if quiet {
+            "warn"
+        } else {
+            "info,sqlx::postgres::notice=warn"
+        },
+    )?;
     match cli.command {
         Command::Serve(options) => serve(options).await,
         #[cfg(feature = "dev")]

@@ -70,6 +70,17 @@ pub async fn drive(
     }
     let steps = steps::list(&mut connection, lease.job).await?;
     drop(connection);
+    if job.started_at.is_some() && steps.iter().all(|step| step.state == StepState::Pending) {
+        let Job {
+            kind,
+            app,
+            environment,
+            release,
+            ..
+        } = &job;
+        let release = release.as_ref().map(|version| version.as_str());
+        tracing::info!(job.id = %lease.job, %kind, %app, %environment, release, "a job begins");
+    }
     let shifted = job.traffic_shifted_at.is_some();
     let drive = Drive {
         engine,
@@ -154,6 +165,34 @@ impl Drive<'_> {
         }
     }
 
+    /// Ends the job, and says so once.
+    async fn end(&mut self, fenced: &mut Fenced, event: JobEvent, error: Option<&JobError>) -> Result<()> {
+        let state = self.to(event)?;
+        fenced
+            .end_job(&End {
+                state,
+                error,
+                settled: event == JobEvent::Complete,
+            })
+            .await?;
+        let Job {
+            id,
+            kind,
+            app,
+            environment,
+            release,
+            ..
+        } = &self.job;
+        let release = release.as_ref().map(|version| version.as_str());
+        let error = error.map(|error| error.message.as_str());
+        if state == JobState::Stuck {
+            tracing::error!(job.id = %id, %kind, %app, %environment, release, error, "a job is stuck: somebody should act");
+        } else {
+            tracing::info!(job.id = %id, %kind, %app, %environment, release, %state, error, "a job has ended");
+        }
+        Ok(())
+    }
+
     /// Decides what is next and stores it.
     async fn turn(&mut self, fenced: &mut Fenced) -> Result<Turn> {
         loop {
@@ -195,15 +234,7 @@ impl Drive<'_> {
                 }
                 Next::GetStuck => {
                     let error = self.stuck_error();
-                    tracing::error!(job.id = %self.job.id, error = %error.message, "a job is stuck: somebody should act");
-                    let state = self.to(JobEvent::GetStuck)?;
-                    fenced
-                        .end_job(&End {
-                            state,
-                            error: Some(&error),
-                            settled: false,
-                        })
-                        .await?;
+                    self.end(fenced, JobEvent::GetStuck, Some(&error)).await?;
                     return Ok(Turn::Leave);
                 }
             }
@@ -427,30 +458,21 @@ impl Drive<'_> {
 
     async fn complete(&mut self, fenced: &mut Fenced) -> Result<()> {
         if self.job.state != JobState::Unwinding {
-            let state = self.to(JobEvent::Complete)?;
-            return fenced
-                .end_job(&End {
-                    state,
-                    error: None,
-                    settled: true,
-                })
-                .await;
+            return self.end(fenced, JobEvent::Complete, None).await;
         }
-        let aborted = self.job.error.as_ref().is_some_and(|error| error.code == "aborted");
-        let state = self.to(if aborted {
-            JobEvent::UndoneAbort
-        } else {
-            JobEvent::UndoneFailure
-        })?;
-        fenced.mark_undone().await?;
         let error = self.job.error.clone();
-        fenced
-            .end_job(&End {
-                state,
-                error: error.as_ref(),
-                settled: false,
-            })
-            .await
+        let aborted = error.as_ref().is_some_and(|error| error.code == "aborted");
+        fenced.mark_undone().await?;
+        self.end(
+            fenced,
+            if aborted {
+                JobEvent::UndoneAbort
+            } else {
+                JobEvent::UndoneFailure
+            },
+            error.as_ref(),
+        )
+        .await
     }
 
     fn failures(&self) -> impl Iterator<Item = &JobError> {

@@ -149,7 +149,7 @@ impl Worker {
         let work = async move {
             if let Err(error) = drive(&engine, claimed, &stop, &lost).await {
                 tracing::warn!(error = %describe(&error), "a job is given back: its state could not be read or written");
-                give_back(&engine, lease).await;
+                give_back(&engine, lease, &stop).await;
             }
             let mut held = lock(&held);
             if held.get(&lease.job).is_some_and(|(current, _)| *current == lease) {
@@ -161,10 +161,13 @@ impl Worker {
 }
 
 /// Gives a lease back after a database error, with a few tries: else it runs out by itself.
-async fn give_back(engine: &Engine, lease: Lease) {
+async fn give_back(engine: &Engine, lease: Lease, stop: &CancellationToken) {
     for _ in 0..5 {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        if leases::hand_over(&engine.store, lease).await.is_ok() {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+        if leases::hand_over(&engine.store, lease).await.is_ok() || stop.is_cancelled() {
             return;
         }
     }

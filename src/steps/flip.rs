@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use serde_json::json;
 
-use super::{FlipOutput, TargetOutput, combine, pointer_of, said, wrong_params};
+use super::{FlipOutput, TargetOutput, combine, note_landed, pointer_of, said, wrong_params};
 use crate::{
     aws::{Aws, guard::WriteGuard},
     domain::{
@@ -140,6 +140,12 @@ impl Run<'_> {
     /// What to do with each pointer that was seen.
     async fn decide<'p>(&mut self, seen: Vec<(&'p PointerIdentity, Observed)>) -> Result<Vec<Plan<'p>>, StepError> {
         let context = self.context;
+        note_landed(
+            context,
+            seen.iter()
+                .map(|(identity, observed)| (identity.key.as_str(), observed)),
+        )
+        .await?;
         let mut connection = context.store.pool().acquire().await.map_err(StoreError::from)?;
         let known = pointers::of_environment(&mut connection, context.job.environment_id).await?;
         let epoch = self.epoch(&known, &seen);

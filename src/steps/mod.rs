@@ -10,7 +10,10 @@ pub mod invalidate;
 pub mod preflight;
 pub mod settle;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +24,11 @@ use crate::{
         job::Step,
     },
     engine::{StepContext, StepError, Steps},
-    store::pointers::Pointer,
+    store::{
+        StoreError,
+        pointers::{self, Pointer},
+    },
+    traffic::Observed,
 };
 
 /// Every kind of step.
@@ -85,6 +92,35 @@ fn combine(errors: &[(String, JobError, Retry)], retry: Retry) -> StepError {
 
 fn pointer_of<'a>(pointers: &'a [Pointer], key: &str) -> Option<&'a Pointer> {
     pointers.iter().find(|pointer| pointer.key == key)
+}
+
+/// Marks unanswered writes whose value was just seen as landed: nobody need wait for those any more.
+/// Returns the pointers on which one was seen.
+async fn note_landed(
+    context: &StepContext,
+    seen: impl Iterator<Item = (&str, &Observed)>,
+) -> Result<BTreeSet<String>, StepError> {
+    let mut connection = context.store.pool().acquire().await.map_err(StoreError::from)?;
+    let mut landed = Vec::new();
+    for (key, observed) in seen {
+        if pointers::unanswered(&mut connection, key)
+            .await?
+            .contains(&observed.value)
+        {
+            landed.push((key, observed));
+        }
+    }
+    drop(connection);
+    if !landed.is_empty() {
+        let mut fenced = context.fence().await?;
+        for (key, observed) in &landed {
+            if let (Some(value), Some(version)) = (&observed.value, observed.version) {
+                pointers::landed(fenced.connection(), key, value, version).await?;
+            }
+        }
+        fenced.commit("landed").await?;
+    }
+    Ok(landed.into_iter().map(|(key, _)| key.to_owned()).collect())
 }
 
 fn said(value: Option<&str>) -> String {

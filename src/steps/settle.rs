@@ -12,7 +12,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{FlipOutput, aws_step_error, said, wrong_params};
+use super::{FlipOutput, aws_step_error, note_landed, said, wrong_params};
 use crate::{
     aws::Aws,
     domain::{
@@ -69,6 +69,10 @@ impl StepRunner for Settle {
         if let Some(error) = unsettled(context, &finals) {
             return Err(error);
         }
+        let seen = finals
+            .iter()
+            .filter_map(|last| Some((last.key.as_str(), last.observed.as_ref().ok()?)));
+        let landed = note_landed(context, seen).await?;
         let mut connection = context.store.pool().acquire().await.map_err(StoreError::from)?;
         let known = pointers::of_environment(&mut connection, context.job.environment_id).await?;
         let watch_secs = context.config.late_write_watch.as_secs_f64();
@@ -82,8 +86,7 @@ impl StepRunner for Settle {
                 .map_err(|error| StepError::fatal(error.clone()))?;
             let mut drift = None;
             if observed.value != last.expected {
-                let unanswered = pointers::unanswered(&mut connection, &last.key).await?;
-                if !last.left && unanswered.contains(&observed.value) {
+                if !last.left && landed.contains(&last.key) {
                     wrong
                         .entry(last.component.clone())
                         .or_default()

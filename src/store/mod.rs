@@ -34,6 +34,9 @@ pub const WORK_CHANNEL: &str = "greenlight_work";
 /// Channel on which readers hear that a job has changed; the payload is its id.
 pub const JOBS_CHANNEL: &str = "greenlight_jobs";
 
+/// How long a request may wait for a connection, before it is told that the database can't be reached.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// What can go wrong in here.
@@ -95,7 +98,7 @@ impl Store {
         let options = Self::options(url)?;
         let pool = PgPoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(Duration::from_secs(10))
+            .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_lazy_with(options);
         Ok(Self { pool, probe: None })
     }

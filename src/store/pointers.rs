@@ -195,6 +195,28 @@ pub async fn late_for(
     .await?)
 }
 
+/// Marks an unanswered write as landed: its value was observed, in a version later than the one it
+/// replaces, that no answered write made. Only when it is the one unanswered write of that value: a
+/// request is sent once, so it can't land again. The caller holds the fence, so nobody stores an intent
+/// between the observation and this.
+pub async fn landed(connection: &mut PgConnection, key: &str, value: &str, version: i64) -> Result<()> {
+    sqlx::query(
+        "UPDATE pointer_writes SET answered_at = now(), version = $3, outcome = 'landed'
+         WHERE pointer_key = $1 AND answered_at IS NULL AND value = $2
+           AND (replaces_version IS NULL OR replaces_version < $3)
+           AND (SELECT count(*) FROM pointer_writes
+                WHERE pointer_key = $1 AND answered_at IS NULL AND value = $2) = 1
+           AND NOT EXISTS (SELECT 1 FROM pointer_writes
+                           WHERE pointer_key = $1 AND answered_at IS NOT NULL AND value = $2 AND version = $3)",
+    )
+    .bind(key)
+    .bind(value)
+    .bind(version)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// The values of unanswered writes to a pointer.
 pub async fn unanswered(connection: &mut PgConnection, key: &str) -> Result<Vec<Option<String>>> {
     Ok(

@@ -264,3 +264,36 @@ async fn two_workers_share_many_environments_and_each_job_runs_once() {
     assert_eq!(listed["items"].as_array().unwrap().len(), 20);
     assert_eq!(listed["next_cursor"], Value::Null);
 }
+
+/// A write that was seen in AWS, although its answer was lost with the worker, is waited for by nobody.
+#[tokio::test]
+async fn a_lost_answer_whose_write_was_seen_costs_the_next_job_no_watch() {
+    let mut app = TestApp::start().await;
+    app.set_up(web(), &["1.0.0", "1.1.0"]).await;
+    let lost = app
+        .double
+        .faults()
+        .add(Fault::on("PutParameter", FaultAction::HangAfterEffect).once());
+    let id = app.promote("1.0.0").await;
+    timeout(PATIENCE, lost.wait_hit(1)).await.unwrap();
+    app.kill_worker(0).await;
+    app.advance(Duration::from_secs(31)).await;
+    app.start_worker();
+    app.finish_as(&id, "succeeded").await;
+    let next = app.promote("1.1.0").await;
+    let job = app
+        .job_until(&next, |job| job["finished_at"].is_string() || job["state"] == "waiting")
+        .await;
+    assert_eq!(
+        job["state"], "succeeded",
+        "no time was moved, and nothing waited: {job:#}"
+    );
+    assert_eq!(
+        app.double
+            .calls()
+            .iter()
+            .filter(|call| call.operation == "PutParameter")
+            .count(),
+        2
+    );
+}

@@ -128,12 +128,16 @@ pub async fn get_job(
 ) -> Result<Json<JobView>> {
     let mut watch = Watch::new(&state.hub, path.id, state.shutdown.clone());
     let deadline = Instant::now() + Duration::from_secs(query.wait.unwrap_or(0).into());
-    loop {
-        let found = read(&state, path.id).await?;
-        if found.job.state.is_end() || watch.changed(Some(deadline)).await == Wake::Stop {
-            return Ok(Json(found.into()));
+    let mut found = read(&state, path.id).await?;
+    while !found.job.state.is_end() && Instant::now() < deadline {
+        let woken = watch.changed(Some(deadline)).await;
+        // Also when the time is over: the answer is what the job is then.
+        found = read(&state, path.id).await?;
+        if woken == Wake::Stop {
+            break;
         }
     }
+    Ok(Json(found.into()))
 }
 
 /// Reads a job, and gives the connection back: nobody waits with one in hand.
