@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     env, fs,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -17,8 +17,8 @@ use greenlight::{
 };
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use uuid::Uuid;
 
+use crate::support::folder::Folder;
 use crate::support::{
     DISTRIBUTION, ENVIRONMENT, PARAMETER, REGION,
     process::{Api, PATIENCE, Replica, Site, create_token, empty_database, eventually, has_ended, printed, run, serve},
@@ -135,23 +135,6 @@ impl Stage {
             1,
             "{sent:#?}"
         );
-    }
-}
-
-/// A folder that is gone at the end of the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        let path = env::temp_dir().join(format!("greenlight-test-{}", Uuid::now_v7().simple()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

@@ -12,28 +12,12 @@ use std::{
 
 use greenlight::sandbox::postgres::{PrivatePostgres, PrivatePostgresError, PrivatePostgresOptions};
 use sqlx::{Connection, Executor, PgConnection, query_scalar};
-use uuid::Uuid;
+
+use crate::support::folder::Folder;
 
 /// Set for the helper below: the folder it is to start a server on.
 const HELPER_DIR: &str = "GREENLIGHT_TEST_HELPER_DIR";
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A folder that is gone at the end of the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        let path = env::temp_dir().join(format!("greenlight-test-{}", Uuid::now_v7().simple()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn options(data_dir: &Path) -> PrivatePostgresOptions {
     PrivatePostgresOptions {

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod database;
+pub mod folder;
 pub mod process;
 pub mod time;
 
@@ -63,7 +64,6 @@ pub struct TestApp {
     pub store: Store,
     pub double: AwsDouble,
     pub hub: Hub,
-    pub database_url: String,
     pub engine: EngineConfig,
     pub workers: Vec<JoinHandle<()>>,
     router: Router,
@@ -110,7 +110,6 @@ impl TestApp {
             store,
             double,
             hub,
-            database_url,
             engine: options.engine,
             workers: Vec::new(),
             admin: String::new(),
