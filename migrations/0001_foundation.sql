@@ -58,6 +58,7 @@ CREATE TABLE jobs (
     abort_requested_at timestamptz,
     abort_requested_by text,
     error              jsonb,
+    cause              jsonb,
     warnings           jsonb NOT NULL DEFAULT '[]',
     reason             text,
     superseded_by      uuid REFERENCES jobs (id),
@@ -74,6 +75,7 @@ CREATE INDEX jobs_claimable ON jobs (claimable_at) WHERE claimable_at IS NOT NUL
 CREATE INDEX jobs_queue ON jobs (environment_id, seq) WHERE state = 'queued';
 CREATE INDEX jobs_of_environment ON jobs (environment_id, seq DESC);
 CREATE INDEX jobs_newest ON jobs (seq DESC);
+CREATE INDEX jobs_superseded ON jobs (superseded_by) WHERE superseded_by IS NOT NULL;
 COMMENT ON TABLE jobs IS 'Promotions and rollbacks. One job at a time holds an environment: jobs_one_holder.';
 COMMENT ON COLUMN jobs.seq IS 'The order of creation: what follows what, and the cursor of lists.';
 COMMENT ON COLUMN jobs.request IS 'What was asked for. A queued job has nothing else until it gets its environment.';
@@ -81,6 +83,7 @@ COMMENT ON COLUMN jobs.snapshot IS 'The environment document the plan was made f
 COMMENT ON COLUMN jobs.inherited IS 'Found values and touched components taken over from superseded jobs.';
 COMMENT ON COLUMN jobs.holds IS 'True from activation until the end; a stuck job keeps holding.';
 COMMENT ON COLUMN jobs.claimable_at IS 'When a worker may claim it: a timer, or the end of the lease. Null: nothing to do.';
+COMMENT ON COLUMN jobs.cause IS 'Why the job was turned round. Its error again when the undo is done, also after having been stuck.';
 COMMENT ON COLUMN jobs.lease_epoch IS 'The fence. Raised by every claim and every take-over; writes of older epochs change no row.';
 COMMENT ON COLUMN jobs.activated_at IS 'When it got the environment and its plan was made.';
 
@@ -161,6 +164,7 @@ CREATE TABLE pointer_writes (
     outcome          text
 );
 CREATE INDEX pointer_writes_unanswered ON pointer_writes (pointer_key) WHERE answered_at IS NULL;
+CREATE INDEX pointer_writes_of_pointer ON pointer_writes (pointer_key, sign_by DESC);
 CREATE INDEX pointer_writes_of_job ON pointer_writes (job_id);
 COMMENT ON TABLE pointer_writes IS 'Every intent to write a pointer, stored before the call. Unanswered ones may still land: SSM has no fence.';
 COMMENT ON COLUMN pointer_writes.value IS 'Null: the write is a deletion.';
@@ -180,6 +184,7 @@ CREATE TABLE deployments (
     created_by     text NOT NULL
 );
 CREATE INDEX deployments_of_environment ON deployments (environment_id, id DESC);
+CREATE INDEX deployments_of_job ON deployments (job_id);
 CREATE UNIQUE INDEX deployments_one_open ON deployments (environment_id) WHERE ended_at IS NULL;
 COMMENT ON TABLE deployments IS 'What was active, from when to when. The open row is what is active now.';
 COMMENT ON COLUMN deployments.found IS 'Deployment 0 only: the values taken over, by component and target, put back byte for byte.';

@@ -321,6 +321,8 @@ pub struct Job {
     pub lease_epoch: i64,
     pub abort_requested: bool,
     pub error: Option<JobError>,
+    /// Why the job was turned round.
+    pub cause: Option<JobError>,
     pub warnings: Vec<Warning>,
     pub reason: Option<String>,
     pub superseded_by: Option<Uuid>,

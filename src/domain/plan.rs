@@ -432,10 +432,18 @@ pub fn forward_round(steps: &[Step]) -> i32 {
 /// Fresh copies of what of the last round did not end well, and of all that comes after it.
 /// `all`: of every step, whatever became of it.
 pub fn retry(steps: &[Step], round: i32, direction: Direction, all: bool) -> Vec<PlannedStep> {
-    let current: Vec<&Step> = steps
+    let mut current: Vec<&Step> = steps
         .iter()
         .filter(|s| s.round == round && s.direction == direction)
         .collect();
+    if all
+        && let Some(end) = current
+            .iter()
+            .position(|step| matches!(step.params, StepParams::Settle { .. }))
+    {
+        // What came after the first settle put a late write of that round right: it is no part of the plan.
+        current.truncate(end + 1);
+    }
     let mut again: BTreeSet<i32> = BTreeSet::new();
     for step in &current {
         let ended_well = matches!(step.state, StepState::Succeeded | StepState::Skipped);

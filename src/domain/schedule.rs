@@ -40,7 +40,9 @@ pub fn next(
         .iter()
         .filter(|s| s.round == round && s.direction == direction)
         .collect();
-    let aborting = abort_requested && kind == JobKind::Promotion && direction == Direction::Forward;
+    // An abort that comes when the last step has recorded the new state comes too late.
+    let unfinished = current.iter().any(|step| !step.state.is_end());
+    let aborting = abort_requested && kind == JobKind::Promotion && direction == Direction::Forward && unfinished;
     let failed = current
         .iter()
         .any(|s| s.state == StepState::Failed && s.on_failure == OnFailure::Unwind);

@@ -64,6 +64,9 @@ pub async fn drive(
     let Some(job) = jobs::get(&mut connection, lease.job).await? else {
         return Ok(());
     };
+    if job.state.is_end() {
+        return leases::let_go(&engine.store, lease).await;
+    }
     if job.state == JobState::Queued {
         drop(connection);
         return engine.activator.activate(&job, lease).await;
@@ -131,8 +134,13 @@ impl Drive<'_> {
             }
             let stopping = stop.is_cancelled();
             if stopping && self.in_flight.is_empty() {
+                // What has just settled is ended here: between the two it could still be aborted.
+                if self.next() == Next::Complete {
+                    self.complete(&mut fenced).await?;
+                    return fenced.commit("leave").await;
+                }
                 fenced.commit("hand_over").await?;
-                return leases::hand_over(&self.engine.store, self.lease).await;
+                return leases::hand_over(&self.engine.store, self.lease, 0.0).await;
             }
             let turn = if stopping {
                 Turn::Go(Vec::new())
@@ -193,19 +201,22 @@ impl Drive<'_> {
         Ok(())
     }
 
+    fn next(&self) -> Next {
+        let job = &self.job;
+        schedule::next(
+            job.kind,
+            job.state,
+            job.round,
+            job.abort_requested,
+            &self.steps,
+            &self.in_flight,
+        )
+    }
+
     /// Decides what is next and stores it.
     async fn turn(&mut self, fenced: &mut Fenced) -> Result<Turn> {
         loop {
-            let job = &self.job;
-            let next = schedule::next(
-                job.kind,
-                job.state,
-                job.round,
-                job.abort_requested,
-                &self.steps,
-                &self.in_flight,
-            );
-            match next {
+            match self.next() {
                 Next::InFlight => return Ok(Turn::Go(Vec::new())),
                 Next::Run(positions) => {
                     self.start_steps(fenced, &positions).await?;
@@ -331,8 +342,9 @@ impl Drive<'_> {
                 step.state = StepState::Waiting;
                 step.due = false;
                 step.waiting_for = Some(reason.clone());
-                let attempts = step.attempts;
-                fenced.wait_step(position, secs, &reason, attempts, None).await?;
+                // It got an answer: failures before it don't add up with those to come.
+                step.attempts = 0;
+                fenced.wait_step(position, secs, &reason, 0, None).await?;
                 if !repeated {
                     fenced.event("step.waiting", json!({"position": position, "reason": reason}));
                 }
@@ -451,7 +463,8 @@ impl Drive<'_> {
         fenced.append_steps(self.job.round, &plan).await?;
         fenced.event("job.unwinding", json!({"error": error, "steps": plan.len()}));
         self.job.state = state;
-        self.job.error = Some(error);
+        self.job.error = Some(error.clone());
+        self.job.cause = Some(error);
         self.steps = steps::list(fenced.connection(), self.job.id).await?;
         Ok(true)
     }
@@ -460,7 +473,7 @@ impl Drive<'_> {
         if self.job.state != JobState::Unwinding {
             return self.end(fenced, JobEvent::Complete, None).await;
         }
-        let error = self.job.error.clone();
+        let error = self.job.cause.clone();
         let aborted = error.as_ref().is_some_and(|error| error.code == "aborted");
         fenced.mark_undone().await?;
         self.end(
@@ -508,7 +521,7 @@ impl Drive<'_> {
         };
         let before = self
             .job
-            .error
+            .cause
             .as_ref()
             .filter(|_| undoing)
             .map(|e| format!(" It failed because: {}", e.message));

@@ -16,9 +16,12 @@ use uuid::Uuid;
 
 use super::{Engine, Hub, drive::drive};
 use crate::store::{
-    Result,
+    Result, StoreError,
     leases::{self, Claimed, Lease},
 };
+
+/// How long a job that no code of this version can go on with is left alone.
+const CORRUPT_RETRY_SECS: f64 = 60.0;
 
 /// Where the worker says that it is alive.
 #[derive(Debug, Clone)]
@@ -149,7 +152,8 @@ impl Worker {
         let work = async move {
             if let Err(error) = drive(&engine, claimed, &stop, &lost).await {
                 tracing::warn!(error = %describe(&error), "a job is given back: its state could not be read or written");
-                give_back(&engine, lease, &stop).await;
+                let corrupt = matches!(error, StoreError::Corrupt { .. });
+                give_back(&engine, lease, if corrupt { CORRUPT_RETRY_SECS } else { 0.0 }, &stop).await;
             }
             let mut held = lock(&held);
             if held.get(&lease.job).is_some_and(|(current, _)| *current == lease) {
@@ -161,13 +165,13 @@ impl Worker {
 }
 
 /// Gives a lease back after a database error, with a few tries: else it runs out by itself.
-async fn give_back(engine: &Engine, lease: Lease, stop: &CancellationToken) {
+async fn give_back(engine: &Engine, lease: Lease, retry_secs: f64, stop: &CancellationToken) {
     for _ in 0..5 {
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
-        if leases::hand_over(&engine.store, lease).await.is_ok() || stop.is_cancelled() {
+        if leases::hand_over(&engine.store, lease, retry_secs).await.is_ok() || stop.is_cancelled() {
             return;
         }
     }
@@ -182,22 +186,29 @@ async fn heartbeat(engine: Engine, owner: Uuid, held: Held, stop: CancellationTo
             () = stop.cancelled() => return,
             () = tokio::time::sleep(lease / 3) => {}
         }
-        let jobs: Vec<Uuid> = lock(&held).keys().copied().collect();
-        if jobs.is_empty() {
+        // Leases, not jobs: one that is taken anew meanwhile is not asked for, and so not missed.
+        let asked: Vec<Lease> = lock(&held).values().map(|(lease, _)| *lease).collect();
+        if asked.is_empty() {
             last_answer = Instant::now();
             continue;
         }
-        match leases::heartbeat(&engine.store, owner, &jobs, lease.as_secs_f64()).await {
-            Ok(kept) => {
+        let jobs: Vec<Uuid> = asked.iter().map(|lease| lease.job).collect();
+        let beat = leases::heartbeat(&engine.store, owner, &jobs, lease.as_secs_f64());
+        match tokio::time::timeout(lease / 3, beat).await {
+            Ok(Ok(kept)) => {
                 last_answer = Instant::now();
                 for (lease, lost) in lock(&held).values() {
-                    if jobs.contains(&lease.job) && !kept.contains(lease) {
+                    if asked.contains(lease) && !kept.contains(lease) {
                         lost.cancel();
                     }
                 }
             }
-            Err(error) => {
-                tracing::warn!(error = %describe(&error), "could not extend the leases");
+            failed => {
+                let why = match &failed {
+                    Ok(Err(error)) => describe(error),
+                    _ => "no answer in time".to_owned(),
+                };
+                tracing::warn!(error = why, "could not extend the leases");
                 if last_answer.elapsed() >= lease {
                     for (_, lost) in lock(&held).values() {
                         lost.cancel();

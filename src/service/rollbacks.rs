@@ -158,17 +158,16 @@ pub async fn start(
     job(connection, id).await
 }
 
-/// The values of deployment 0: recorded when the first promotion settled; before that, those found by the
-/// jobs whose place is taken.
+/// The values of deployment 0: recorded when a promotion through a pointer first settled; for pointers without
+/// such a value, those found by the jobs whose place is taken.
 async fn restore(
     connection: &mut PgConnection,
     environment: Uuid,
     inherited: &Inherited,
 ) -> Result<BTreeMap<Name, Values>> {
-    let recorded = deployments::taken_over(connection, environment).await?;
-    Ok(if recorded.is_empty() {
-        inherited.found.clone()
-    } else {
-        recorded
-    })
+    let mut values = inherited.found.clone();
+    for (component, recorded) in deployments::taken_over(connection, environment).await? {
+        values.entry(component).or_default().extend(recorded);
+    }
+    Ok(values)
 }

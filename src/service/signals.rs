@@ -24,6 +24,11 @@ use crate::{
 /// # Errors
 /// [`Code::NotFound`]; [`Code::NotAbortable`] for a rollback, and for a job that has ended.
 pub async fn abort(connection: &mut PgConnection, actor: &Actor, id: Uuid) -> Result<JobWithSteps> {
+    let before = jobs::get(connection, id)
+        .await?
+        .ok_or_else(|| ServiceError::not_found("job", id))?;
+    // Who changes who holds the environment, or who is next, locks its row first, here as everywhere.
+    environments::lock_by_id(connection, before.environment_id).await?;
     let found = lock(connection, id).await?;
     let refuse = |why: &str| Err(ServiceError::new(Code::NotAbortable, why.to_owned()));
     match (found.kind, found.state) {

@@ -9,7 +9,10 @@ use serde_json::json;
 
 use super::{FlipOutput, wrong_params};
 use crate::{
-    domain::plan::StepParams,
+    domain::{
+        job::{Step, StepState},
+        plan::StepParams,
+    },
     engine::{Done, Outcome, StepContext, StepError, StepRunner},
     store::{StoreError, steps},
 };
@@ -44,18 +47,21 @@ impl StepRunner for EdgeTtl {
     }
 }
 
-/// False when the flip of this component changed nothing, and no superseded job had either: then no edge
-/// and no cache can hold anything else.
+/// False when no flip of this component has meant to write, in this job or in one whose place it took: then
+/// no edge and no cache can hold anything else.
 pub(super) fn moved_traffic(context: &StepContext, flip: i32) -> bool {
-    let touched_before = context
-        .step
-        .component
-        .as_ref()
-        .is_some_and(|name| context.job.inherited.found.contains_key(name));
-    let Some(step) = context.other(flip) else { return true };
-    let already = FlipOutput::of(step)
-        .targets
-        .values()
-        .all(|target| target.outcome != "written");
-    touched_before || !already || !step.wanted.is_empty() || step.state == crate::domain::job::StepState::Failed
+    let component = context.step.component.as_ref();
+    let touched_before = component.is_some_and(|name| context.job.inherited.found.contains_key(name));
+    let wrote = |step: &Step| {
+        let written = FlipOutput::of(step)
+            .targets
+            .values()
+            .any(|target| target.outcome == "written");
+        written || !step.wanted.is_empty()
+    };
+    // Earlier rounds too: a write that got no answer then may have landed after that round's invalidation.
+    let flips = context.steps.iter().filter(|s| s.component.as_ref() == component);
+    let mut flips = flips.filter(|step| matches!(step.params, StepParams::Flip(_)));
+    let failed = context.other(flip).is_none_or(|step| step.state == StepState::Failed);
+    touched_before || failed || flips.any(wrote)
 }

@@ -177,12 +177,13 @@ impl Run<'_> {
                 let taken = pointer.is_some_and(|pointer| pointer.taken);
                 let expected = pointer.and_then(|pointer| pointer.value.clone());
                 let ours = pointers::ours(&mut connection, &identity.key, &ours_jobs).await?;
-                // Until a pointer is taken, whatever it said at the first look is accepted.
+                // Until a pointer is taken, whatever it said at the first look is accepted; by an undo only
+                // what is ours.
                 let accepted = ours.contains(&observed.value)
-                    || if taken {
-                        observed.value == expected
-                    } else {
-                        observed.value == found
+                    || match (taken, self.flip.on_foreign) {
+                        (true, _) => observed.value == expected,
+                        (false, OnForeign::Leave) => false,
+                        (false, _) => observed.value == found,
                     };
                 if !accepted {
                     self.foreign(identity, &observed, &found, &mut action);

@@ -78,6 +78,13 @@ impl StepRunner for Invalidate {
                 let what = format!("On {distribution_id}, {error}");
                 return too_late(&what, *on_timeout, *timeout_seconds);
             }
+            // CloudFront's reads may be stale: it said the id itself.
+            Err(error) if error.is_code("NoSuchInvalidation") && !late => {
+                return Ok(Outcome::Wait {
+                    secs: schedule::next_look_secs(age),
+                    reason: "CloudFront does not show the invalidation yet".to_owned(),
+                });
+            }
             Err(error) => return Err(refused(&error)),
         };
         if notes.invalidation_id.is_none() {

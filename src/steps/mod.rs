@@ -95,7 +95,7 @@ fn pointer_of<'a>(pointers: &'a [Pointer], key: &str) -> Option<&'a Pointer> {
 }
 
 /// Marks unanswered writes whose value was just seen as landed: nobody need wait for those any more.
-/// Returns the pointers on which one was seen.
+/// Returns the pointers on which one was seen, now or (by a worker that is gone) before.
 async fn note_landed(
     context: &StepContext,
     seen: impl Iterator<Item = (&str, &Observed)>,
@@ -103,10 +103,8 @@ async fn note_landed(
     let mut connection = context.store.pool().acquire().await.map_err(StoreError::from)?;
     let mut landed = Vec::new();
     for (key, observed) in seen {
-        if pointers::unanswered(&mut connection, key)
-            .await?
-            .contains(&observed.value)
-        {
+        let value = observed.value.as_deref();
+        if pointers::is_late_write(&mut connection, key, value, observed.version).await? {
             landed.push((key, observed));
         }
     }

@@ -84,6 +84,7 @@ impl StepRunner for Settle {
                 .observed
                 .as_ref()
                 .map_err(|error| StepError::fatal(error.clone()))?;
+            let before = pointer_before(&known, &last.key);
             let mut drift = None;
             if observed.value != last.expected {
                 if !last.left && landed.contains(&last.key) {
@@ -96,19 +97,16 @@ impl StepRunner for Settle {
                 }
                 drift = Some(drift_of(last, last.expected.as_deref(), observed));
                 warnings.push(drifted(last, observed));
-            } else if last.left {
-                let before = pointer_before(&known, &last.key).and_then(|pointer| pointer.value.as_deref());
-                drift = Some(drift_of(last, before, observed));
+            } else if last.left || (*record == Record::Undone && before.is_some_and(|p| put_back_foreign(p, last))) {
+                drift = Some(drift_of(
+                    last,
+                    before.and_then(|pointer| pointer.value.as_deref()),
+                    observed,
+                ));
             }
             let left = pointers::late_for(&mut connection, &last.key, last.expected.as_deref(), watch_secs).await?;
             late = late.max(left.unwrap_or(0.0));
-            settled.push(settled_pointer(
-                last,
-                observed,
-                drift,
-                pointer_before(&known, &last.key),
-                record,
-            ));
+            settled.push(settled_pointer(last, observed, drift, before, record));
         }
         drop(connection);
         if !wrong.is_empty() {
@@ -136,7 +134,7 @@ impl StepRunner for Settle {
         done.warnings = warnings;
         let job = context.job.clone();
         let record = record.clone();
-        let taken_over = found_by_component(&finals);
+        let taken_over = newly_taken(&finals, &known);
         done.effects.push(Box::new(move |connection| {
             Box::pin(async move {
                 for pointer in &settled {
@@ -297,8 +295,9 @@ fn settled_pointer(
         Record::RolledBack { release: None } => (was_taken, None),
         Record::Undone => (was_taken, before.and_then(|pointer| pointer.release.clone())),
     };
-    // What was left to somebody else is not what we say it must be: the old expectation stays.
-    let value = if last.left {
+    // What is somebody else's is not what we say it must be: the old expectation stays.
+    let foreign = *record == Record::Undone && before.is_some_and(|pointer| put_back_foreign(pointer, last));
+    let value = if last.left || foreign {
         before.and_then(|pointer| pointer.value.clone())
     } else {
         last.expected.clone()
@@ -314,16 +313,24 @@ fn settled_pointer(
     }
 }
 
-/// What was there before, by component: deployment 0 when this is the first promotion.
-fn found_by_component(finals: &[Final]) -> BTreeMap<Name, Values> {
+/// What pointers said that are taken from now on: deployment 0, or what joins it.
+fn newly_taken(finals: &[Final], known: &[Pointer]) -> BTreeMap<Name, Values> {
     let mut found: BTreeMap<Name, Values> = BTreeMap::new();
     for last in finals {
-        found
-            .entry(last.component.clone())
-            .or_default()
-            .insert(last.target.clone(), last.found.clone());
+        if !pointer_before(known, &last.key).is_some_and(|pointer| pointer.taken) {
+            found
+                .entry(last.component.clone())
+                .or_default()
+                .insert(last.target.clone(), last.found.clone());
+        }
     }
     found
+}
+
+/// An undo put back what was there before: not necessarily what the database says should have been.
+fn put_back_foreign(before: &Pointer, last: &Final) -> bool {
+    let plain = |value: &Option<String>| value.as_deref().map(|value| pointer::with_epoch(value, 0));
+    before.taken && plain(&before.value) != plain(&last.expected)
 }
 
 async fn record_deployment(
@@ -342,7 +349,9 @@ async fn record_deployment(
     };
     match record {
         Record::Promoted { release } => {
-            deployments::insert_taken_over(connection, environment, taken_over, &job.created_by).await?;
+            if !taken_over.is_empty() {
+                deployments::add_taken_over(connection, environment, taken_over, &job.created_by).await?;
+            }
             deployments::open(connection, &new(Some(release), "promotion")).await
         }
         Record::RolledBack { release } => {

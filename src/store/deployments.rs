@@ -91,23 +91,33 @@ pub struct NewDeployment<'a> {
     pub by: &'a str,
 }
 
-/// Records deployment 0, ended at once, unless the environment has a history.
-pub async fn insert_taken_over(
+/// Records deployment 0, ended at once; when the environment has one, what was taken over since joins it.
+pub async fn add_taken_over(
     connection: &mut PgConnection,
     environment: Uuid,
     found: &BTreeMap<Name, Values>,
     by: &str,
 ) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO deployments (environment_id, release, kind, found, ended_at, created_by)
-         SELECT $1, NULL, 'taken_over', $2, now(), $3
-         WHERE NOT EXISTS (SELECT 1 FROM deployments WHERE environment_id = $1)",
-    )
-    .bind(environment)
-    .bind(Json(found))
-    .bind(by)
-    .execute(connection)
-    .await?;
+    let mut all = taken_over(connection, environment).await?;
+    for (component, values) in found {
+        all.entry(component.clone()).or_default().extend(values.clone());
+    }
+    let updated = sqlx::query("UPDATE deployments SET found = $2 WHERE environment_id = $1 AND kind = 'taken_over'")
+        .bind(environment)
+        .bind(Json(&all))
+        .execute(&mut *connection)
+        .await?;
+    if updated.rows_affected() == 0 {
+        sqlx::query(
+            "INSERT INTO deployments (environment_id, release, kind, found, ended_at, created_by)
+             VALUES ($1, NULL, 'taken_over', $2, now(), $3)",
+        )
+        .bind(environment)
+        .bind(Json(&all))
+        .bind(by)
+        .execute(connection)
+        .await?;
+    }
     Ok(())
 }
 

@@ -88,10 +88,11 @@ pub async fn wait_for_environment(connection: &mut PgConnection, id: Uuid) -> Re
 
 /// Lets the next queued job of an environment be claimed, when nobody holds it.
 pub async fn wake_next_queued(connection: &mut PgConnection, environment: Uuid) -> Result<()> {
+    // FOR UPDATE: whoever is aborting the first in line right now is waited for, and then passed over.
     let woken = sqlx::query(
         "UPDATE jobs SET claimable_at = now() WHERE id =
-             (SELECT id FROM jobs WHERE environment_id = $1 AND state = 'queued' ORDER BY seq LIMIT 1)
-         AND NOT EXISTS (SELECT 1 FROM jobs WHERE environment_id = $1 AND holds)",
+             (SELECT id FROM jobs WHERE environment_id = $1 AND state = 'queued' ORDER BY seq LIMIT 1 FOR UPDATE)
+         AND state = 'queued' AND NOT EXISTS (SELECT 1 FROM jobs WHERE environment_id = $1 AND holds)",
     )
     .bind(environment)
     .execute(&mut *connection)
@@ -281,11 +282,14 @@ pub async fn request_abort(connection: &mut PgConnection, id: Uuid, by: &str) ->
     super::notify_work(connection).await
 }
 
-/// Opens a new round of an ended job: it holds its environment and can be claimed.
+/// Opens a new round of an ended job: it holds its environment and can be claimed. A job that goes on undoing
+/// keeps why.
 pub async fn reopen(connection: &mut PgConnection, id: Uuid, state: JobState, round: i32) -> Result<()> {
     sqlx::query(
         "UPDATE jobs SET state = $2, round = $3, holds = true, claimable_at = now(), lease_owner = NULL,
-                         lease_epoch = lease_epoch + 1, error = NULL, abort_requested_at = NULL,
+                         lease_epoch = lease_epoch + 1, abort_requested_at = NULL,
+                         error = CASE WHEN $2 = 'unwinding' THEN cause END,
+                         cause = CASE WHEN $2 = 'unwinding' THEN cause END,
                          abort_requested_by = NULL, traffic_shifted_at = NULL, finished_at = NULL
          WHERE id = $1",
     )

@@ -78,21 +78,36 @@ pub async fn heartbeat(store: &Store, owner: Uuid, jobs: &[Uuid], lease_secs: f6
         .collect())
 }
 
-/// Gives a lease back, so that another worker can go on at once.
-pub async fn hand_over(store: &Store, lease: Lease) -> Result<()> {
+/// Gives a lease back, so that another worker can go on, at once or after so many seconds.
+pub async fn hand_over(store: &Store, lease: Lease, after_secs: f64) -> Result<()> {
     let mut tx = store.begin().await?;
     let done = sqlx::query(
-        "UPDATE jobs SET lease_owner = NULL, claimable_at = now()
+        "UPDATE jobs SET lease_owner = NULL, claimable_at = now() + make_interval(secs => $4)
          WHERE id = $1 AND lease_owner = $2 AND lease_epoch = $3",
     )
     .bind(lease.job)
     .bind(lease.owner)
     .bind(lease.epoch)
+    .bind(after_secs)
     .execute(&mut *tx)
     .await?;
     if done.rows_affected() > 0 {
         super::notify_work(&mut tx).await?;
     }
     tx.commit().await?;
+    Ok(())
+}
+
+/// Gives up a lease on a job that has ended: there is nothing to claim.
+pub async fn let_go(store: &Store, lease: Lease) -> Result<()> {
+    sqlx::query(
+        "UPDATE jobs SET lease_owner = NULL, claimable_at = NULL
+         WHERE id = $1 AND lease_owner = $2 AND lease_epoch = $3",
+    )
+    .bind(lease.job)
+    .bind(lease.owner)
+    .bind(lease.epoch)
+    .execute(store.pool())
+    .await?;
     Ok(())
 }

@@ -93,7 +93,10 @@ pub async fn replace(
     )
     .execute(&mut *connection)
     .await?;
-    for identity in identities {
+    // In the order of their keys: two requests for the same ones wait for each other instead of deadlocking.
+    let mut in_order: Vec<&PointerIdentity> = identities.iter().collect();
+    in_order.sort_by(|a, b| a.key.cmp(&b.key));
+    for identity in in_order {
         sqlx::query(
             "INSERT INTO pointers (key, environment_id, component, target) VALUES ($1, $2, $3, $4)
              ON CONFLICT (key) DO NOTHING",
@@ -168,7 +171,8 @@ pub async fn ours(connection: &mut PgConnection, key: &str, jobs: &[Uuid]) -> Re
     Ok(sqlx::query_scalar(
         "SELECT DISTINCT value FROM pointer_writes
          WHERE pointer_key = $1
-           AND (job_id = ANY($2) OR (answered_at IS NULL AND sign_by > now() - interval '1 hour'))",
+           AND (job_id = ANY($2)
+                OR ((answered_at IS NULL OR outcome = 'landed') AND sign_by > now() - interval '1 hour'))",
     )
     .bind(key)
     .bind(jobs)
@@ -217,14 +221,24 @@ pub async fn landed(connection: &mut PgConnection, key: &str, value: &str, versi
     Ok(())
 }
 
-/// The values of unanswered writes to a pointer.
-pub async fn unanswered(connection: &mut PgConnection, key: &str) -> Result<Vec<Option<String>>> {
-    Ok(
-        sqlx::query_scalar("SELECT DISTINCT value FROM pointer_writes WHERE pointer_key = $1 AND answered_at IS NULL")
-            .bind(key)
-            .fetch_all(connection)
-            .await?,
+/// True when `value`, seen in `version`, is of a write of ours whose answer never came: it may have just
+/// landed, or was noted as landed before.
+pub async fn is_late_write(
+    connection: &mut PgConnection,
+    key: &str,
+    value: Option<&str>,
+    version: Option<i64>,
+) -> Result<bool> {
+    Ok(sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM pointer_writes
+         WHERE pointer_key = $1 AND value IS NOT DISTINCT FROM $2
+           AND (answered_at IS NULL OR (outcome = 'landed' AND version = $3)))",
     )
+    .bind(key)
+    .bind(value)
+    .bind(version)
+    .fetch_one(connection)
+    .await?)
 }
 
 /// What is true of a pointer once a job has ended.

@@ -214,7 +214,7 @@ impl Fenced {
 
     /// Turns the job round: what has not begun is skipped, what follows is the undo.
     pub async fn unwind(&mut self, state: JobState, error: &JobError) -> Result<()> {
-        sqlx::query("UPDATE jobs SET state = $2, error = $3 WHERE id = $1")
+        sqlx::query("UPDATE jobs SET state = $2, error = $3, cause = $3 WHERE id = $1")
             .bind(self.lease.job)
             .bind(state.as_str())
             .bind(Json(error))

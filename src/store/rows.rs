@@ -21,7 +21,7 @@ macro_rules! job_columns {
         "id, seq, kind, environment_id, app, environment, release, from_release, request, snapshot, inherited, \
          state, holds, round, waiting_for, waiting_reason, \
          CASE WHEN lease_owner IS NULL THEN claimable_at END AS waiting_until, \
-         lease_epoch, abort_requested_at IS NOT NULL AS abort_requested, error, warnings, reason, superseded_by, \
+         lease_epoch, abort_requested_at IS NOT NULL AS abort_requested, error, cause, warnings, reason, superseded_by, \
          created_at, created_by, started_at, traffic_shifted_at, settled_at, finished_at"
     };
 }
@@ -49,6 +49,7 @@ pub(super) struct JobRow {
     lease_epoch: i64,
     abort_requested: bool,
     error: Option<Json<JobError>>,
+    cause: Option<Json<JobError>>,
     warnings: Json<Vec<Warning>>,
     reason: Option<String>,
     superseded_by: Option<Uuid>,
@@ -92,6 +93,7 @@ impl TryFrom<JobRow> for Job {
             lease_epoch: row.lease_epoch,
             abort_requested: row.abort_requested,
             error: row.error.map(|Json(error)| error),
+            cause: row.cause.map(|Json(cause)| cause),
             warnings: row.warnings.0,
             reason: row.reason,
             superseded_by: row.superseded_by,

@@ -6,10 +6,14 @@
 #![cfg(feature = "dev")]
 #![allow(clippy::disallowed_methods, reason = "tests look at the machine's clock")]
 
+mod api;
+mod bad_input;
 mod binary;
+mod corners;
 mod dev_command;
 mod docs;
 mod double;
+mod idempotency;
 mod layers;
 mod moto;
 mod private_postgres;

@@ -21,17 +21,57 @@ async fn what_does_not_exist_is_not_found_and_named() {
         (Method::GET, format!("{nope}/environments"), None, "application nope"),
         (Method::GET, format!("{nope}/releases"), None, "application nope"),
         (Method::GET, format!("{nope}/releases/1.0.0"), None, "nope"),
-        (Method::POST, format!("{nope}/releases"), Some(release("1")), "application nope"),
-        (Method::PUT, format!("{nope}/environments/production"), Some(web()), "application nope"),
-        (Method::GET, format!("{nope}/environments/production"), None, "application nope"),
+        (
+            Method::POST,
+            format!("{nope}/releases"),
+            Some(release("1")),
+            "application nope",
+        ),
+        (
+            Method::PUT,
+            format!("{nope}/environments/production"),
+            Some(web()),
+            "application nope",
+        ),
+        (
+            Method::GET,
+            format!("{nope}/environments/production"),
+            None,
+            "application nope",
+        ),
         (Method::GET, other.into(), None, "environment storefront/other"),
         (Method::DELETE, other.into(), None, "environment storefront/other"),
-        (Method::GET, format!("{other}/deployments"), None, "environment storefront/other"),
-        (Method::POST, format!("{other}/promotions"), Some(promotion), "environment storefront/other"),
-        (Method::POST, format!("{other}/rollbacks"), None, "environment storefront/other"),
+        (
+            Method::GET,
+            format!("{other}/deployments"),
+            None,
+            "environment storefront/other",
+        ),
+        (
+            Method::POST,
+            format!("{other}/promotions"),
+            Some(promotion),
+            "environment storefront/other",
+        ),
+        (
+            Method::POST,
+            format!("{other}/rollbacks"),
+            None,
+            "environment storefront/other",
+        ),
         (Method::GET, format!("{RELEASES}/9.9.9"), None, "9.9.9"),
-        (Method::POST, format!("{ENVIRONMENT}/promotions"), Some(json!({"release": "9.9.9"})), "9.9.9"),
-        (Method::POST, format!("{ENVIRONMENT}/rollbacks"), Some(json!({"to": "9.9.9"})), "9.9.9"),
+        (
+            Method::POST,
+            format!("{ENVIRONMENT}/promotions"),
+            Some(json!({"release": "9.9.9"})),
+            "9.9.9",
+        ),
+        (
+            Method::POST,
+            format!("{ENVIRONMENT}/rollbacks"),
+            Some(json!({"to": "9.9.9"})),
+            "9.9.9",
+        ),
         (Method::GET, NO_JOB.into(), None, "job 0197b3a4"),
         (Method::GET, format!("{NO_JOB}/events"), None, "job 0197b3a4"),
         (Method::POST, format!("{NO_JOB}/abort"), None, "job 0197b3a4"),
@@ -63,12 +103,30 @@ async fn a_path_segment_that_is_no_name_is_named() {
     let app = without_workers().await;
     let long = "a".repeat(64);
     let names = [
-        "A", "a_b", "-a", "a.b", &long, "%00", "a%00", "..", "%2e%2e", "%2E", "%C3%A4", "a%20b", "a%2Fb", "a%0Ab",
-        "%F0%9F%98%80", "%EF%BB%BFa", "%25",
+        "A",
+        "a_b",
+        "-a",
+        "a.b",
+        &long,
+        "%00",
+        "a%00",
+        "..",
+        "%2e%2e",
+        "%2E",
+        "%C3%A4",
+        "a%20b",
+        "a%2Fb",
+        "a%0Ab",
+        "%F0%9F%98%80",
+        "%EF%BB%BFa",
+        "%25",
     ];
     for name in names {
         println!("{name}");
-        let problem = app.get(&format!("/v1/apps/{name}")).await.expect_problem(422, "validation_failed");
+        let problem = app
+            .get(&format!("/v1/apps/{name}"))
+            .await
+            .expect_problem(422, "validation_failed");
         assert_eq!(fields(&problem), ["app"]);
         let put = app.put(&format!("/v1/apps/{name}"), json!({})).await;
         put.expect_problem(422, "validation_failed");
@@ -79,8 +137,15 @@ async fn a_path_segment_that_is_no_name_is_named() {
         let problem = app.post(&path, json!({"release": "1"})).await;
         assert_eq!(fields(&problem.expect_problem(422, "validation_failed")), ["env"]);
     }
+    let problem = app
+        .get("/v1/apps//environments")
+        .await
+        .expect_problem(422, "validation_failed");
+    assert_eq!(fields(&problem), ["app"]);
     let long = "1".repeat(129);
-    for version in [".1", "%2B1", "1%2F2", "1%00", &long, "%2e%2e", "1%20", "%C3%A9", "-1", "1~2"] {
+    for version in [
+        ".1", "%2B1", "1%2F2", "1%00", &long, "%2e%2e", "1%20", "%C3%A9", "-1", "1~2",
+    ] {
         println!("{version}");
         let problem = app.get(&format!("{RELEASES}/{version}")).await;
         assert_eq!(fields(&problem.expect_problem(422, "validation_failed")), ["version"]);
@@ -100,7 +165,12 @@ async fn a_version_with_a_plus_is_found_encoded_and_bare() {
 #[tokio::test]
 async fn a_path_that_is_no_utf8_is_malformed() {
     let app = without_workers().await;
-    for path in ["/v1/apps/%ff", "/v1/apps/a%C3", "/v1/jobs/%ff", "/v1/apps/storefront/releases/%c0%80"] {
+    for path in [
+        "/v1/apps/%ff",
+        "/v1/apps/a%C3",
+        "/v1/jobs/%ff",
+        "/v1/apps/storefront/releases/%c0%80",
+    ] {
         app.get(path).await.expect_problem(400, "malformed_request");
     }
 }
@@ -114,7 +184,6 @@ async fn an_unknown_address_is_not_found_with_or_without_a_token() {
         "/v2/apps",
         "/v1/nothing",
         "/v1/apps/",
-        "/v1/apps//environments",
         "/v1/apps/storefront/",
         "/v1/apps/storefront/environments/production/nothing",
         "/v1/jobs/x/y/z",
@@ -132,7 +201,9 @@ async fn an_unknown_address_is_not_found_with_or_without_a_token() {
 #[tokio::test]
 async fn a_wrong_method_is_refused_with_the_ones_that_are_allowed() {
     let app = without_workers().await;
-    let all = ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE", "PURGE"];
+    let all = [
+        "GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE", "PURGE",
+    ];
     for (path, allowed) in [
         ("/v1/apps", "GET,HEAD"),
         ("/v1/apps/storefront", "DELETE,GET,HEAD,PUT"),
@@ -152,14 +223,22 @@ async fn a_wrong_method_is_refused_with_the_ones_that_are_allowed() {
         ("/readyz", "GET,HEAD"),
         ("/openapi.json", "GET,HEAD"),
     ] {
-        for method in all.iter().filter(|method| !allowed.split(',').any(|one| one == **method)) {
+        for method in all
+            .iter()
+            .filter(|method| !allowed.split(',').any(|one| one == **method))
+        {
             println!("{method} {path}");
-            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let (method_name, method) = (*method, Method::from_bytes(method.as_bytes()).unwrap());
             let answer = app.send(app.request(method, path, None)).await;
             let mut named: Vec<&str> = answer.header("allow").unwrap().split(',').map(str::trim).collect();
             named.sort_unstable();
             assert_eq!(named.join(","), allowed);
-            answer.expect_problem(405, "method_not_allowed");
+            // The answer to a HEAD has no body.
+            if method_name == "HEAD" {
+                answer.expect(405);
+            } else {
+                answer.expect_problem(405, "method_not_allowed");
+            }
         }
     }
 }
@@ -184,7 +263,18 @@ async fn every_wrong_query_parameter_is_named() {
     ];
     let mut cases: Vec<(String, Vec<&str>)> = Vec::new();
     for list in &lists {
-        for limit in ["0", "201", "-1", "x", "", "1.5", "1e1", "99999999999999999999", "%00", "+%31x"] {
+        for limit in [
+            "0",
+            "201",
+            "-1",
+            "x",
+            "",
+            "1.5",
+            "1e1",
+            "99999999999999999999",
+            "%00",
+            "+%31x",
+        ] {
             cases.push((format!("{list}?limit={limit}"), vec!["limit"]));
         }
         for cursor in ["", "x", "%00", "e30", "bnVsbA", "W10", "eyJuIjoiMSJ9"] {
@@ -227,7 +317,9 @@ async fn every_wrong_query_parameter_is_named() {
         app.get(path).await.expect_problem(400, "malformed_request");
     }
     // A cursor with a number that no row has is still one.
-    app.get("/v1/jobs?cursor=eyJuIjotOTIyMzM3MjAzNjg1NDc3NTgwOH0").await.expect(200);
+    app.get("/v1/jobs?cursor=eyJuIjotOTIyMzM3MjAzNjg1NDc3NTgwOH0")
+        .await
+        .expect(200);
 }
 
 #[tokio::test]

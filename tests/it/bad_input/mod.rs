@@ -7,6 +7,7 @@ mod conflicts;
 mod fuzz;
 mod identities;
 mod limits;
+mod members;
 mod state;
 
 use axum::{
