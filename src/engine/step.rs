@@ -84,7 +84,7 @@ impl StepError {
         Self::Failed {
             error,
             retry,
-            output: Value::Null,
+            output: Value::Object(serde_json::Map::new()),
             warnings: Vec::new(),
         }
     }

@@ -12,7 +12,7 @@ use axum::{
 };
 use futures::StreamExt;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, error::Category};
+use serde_json::Value;
 
 use super::problem::{Problem, Result};
 use crate::{
@@ -164,7 +164,6 @@ struct Refused {
     /// Empty: the whole body.
     path: String,
     message: String,
-    category: Option<Category>,
 }
 
 fn from_text<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refused> {
@@ -188,15 +187,11 @@ impl Refused {
         Self {
             path: if path == "." { String::new() } else { path },
             message,
-            category: Some(inner.classify()),
         }
     }
 
     /// Names the field as exactly as can be.
     fn explain<T: DeserializeOwned>(mut self, size_bytes: usize, body: Value) -> ServiceError {
-        if matches!(self.category, Some(Category::Syntax | Category::Eof)) {
-            return ServiceError::new(Code::MalformedJson, format!("The body is not JSON: {}.", self.message));
-        }
         // These messages begin with the field's name, of which the path may know only the parent.
         for start in ["unknown field `", "missing field `", "duplicate field `"] {
             let field = self.message.strip_prefix(start).and_then(|rest| rest.split('`').next());

@@ -51,6 +51,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Post<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self> {
         let (parts, body) = request.into_parts();
+        // A setting in the wrong place must not be passed over: `?dry_run=true` would start a promotion.
+        if let Some(name) = parts
+            .uri
+            .query()
+            .and_then(|query| query.split(['=', '&']).find(|name| !name.is_empty()))
+        {
+            let why = "a POST takes its settings in the body, not in the query";
+            return Err(ServiceError::invalid(name, why).into());
+        }
         let key = key_of(&parts.headers)?;
         let bytes = body::read(&parts.headers, body).await?;
         let route = format!("{} {}", parts.method, parts.uri.path());

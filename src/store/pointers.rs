@@ -71,6 +71,10 @@ pub async fn replace(
     environment: Uuid,
     identities: &[PointerIdentity],
 ) -> Result<std::result::Result<(), String>> {
+    // One at a time: two environments that swap pointers would else wait for each other. It is rare and short.
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtext('greenlight pointers'))")
+        .execute(&mut *connection)
+        .await?;
     let keys: Vec<&str> = identities.iter().map(|identity| identity.key.as_str()).collect();
     sqlx::query(
         "DELETE FROM pointers p WHERE environment_id = $1 AND NOT EXISTS (
@@ -93,24 +97,18 @@ pub async fn replace(
     )
     .execute(&mut *connection)
     .await?;
-    // In the order of their keys: two requests for the same ones wait for each other instead of deadlocking.
-    let mut in_order: Vec<&PointerIdentity> = identities.iter().collect();
-    in_order.sort_by(|a, b| a.key.cmp(&b.key));
-    for identity in in_order {
-        sqlx::query(
+    for identity in identities {
+        // The update changes nothing, but answers with the row's owner, also when it was there.
+        let owner: Uuid = sqlx::query_scalar(
             "INSERT INTO pointers (key, environment_id, component, target) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (key) DO NOTHING",
+             ON CONFLICT (key) DO UPDATE SET key = excluded.key RETURNING environment_id",
         )
         .bind(&identity.key)
         .bind(environment)
         .bind(identity.component.as_str())
         .bind(&identity.target)
-        .execute(&mut *connection)
+        .fetch_one(&mut *connection)
         .await?;
-        let owner: Uuid = sqlx::query_scalar("SELECT environment_id FROM pointers WHERE key = $1")
-            .bind(&identity.key)
-            .fetch_one(&mut *connection)
-            .await?;
         if owner != environment {
             return Ok(Err(identity.key.clone()));
         }

@@ -74,6 +74,7 @@ const REFUSALS: &[(&str, &[Code])] = &[
             Code::NotRetryable,
             Code::JobSuperseded,
             Code::JobInProgress,
+            Code::ActiveChanged,
         ],
     ),
 ];

@@ -44,7 +44,7 @@ pub struct JobView {
     pub round: i32,
     pub created_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
-    /// When every pointer had been written.
+    /// When every pointer had been written and every edge and cache had been told: everybody is on the release.
     pub traffic_shifted_at: Option<DateTime<Utc>>,
     /// When the new state was proven and recorded.
     pub settled_at: Option<DateTime<Utc>>,
