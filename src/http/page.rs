@@ -135,7 +135,7 @@ pub fn cursor<C: Cursor>(given: &mut Given) -> Option<C> {
 /// The parameters of every list, for the OpenAPI document.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "read by the OpenAPI document, not by the handler")]
 pub struct PageParams {
     /// Items a page, at most.
     #[param(minimum = 1, maximum = 200, default = 50)]

@@ -40,7 +40,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Which events.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "read by the OpenAPI document, not by the handler")]
 pub struct EventParams {
     /// Only events after the one with this id. Not together with `cursor`.
     #[param(minimum = 0)]
@@ -55,7 +55,7 @@ pub struct EventParams {
 /// What a stream is resumed by.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "read by the OpenAPI document, not by the handler")]
 pub struct StreamHeaders {
     /// Of a stream: the id of the last event that was received.
     #[param(rename = "Last-Event-ID", minimum = 0)]

@@ -1,29 +1,28 @@
 //! One worker drives one job, from its claim until it waits, ends, or is somebody else's.
 
-use std::{collections::BTreeSet, sync::Arc};
+mod ending;
+mod results;
 
-use serde_json::{Value, json};
+use std::sync::Arc;
+
+use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::{
-    Done, Engine, Outcome, StepContext, StepError,
-    backoff::{self, MAX_ATTEMPTS, MAX_THROTTLED_ATTEMPTS},
-};
+use super::{Engine, Outcome, StepContext, StepError};
 use crate::{
     domain::{
-        error::{JobError, Retry, Warning},
+        error::JobError,
         job::{Job, JobEvent, JobState, Step, StepState},
         names::Name,
-        plan::{self, Direction, StepParams},
+        plan::{Direction, StepParams},
         schedule::{self, Next},
     },
     store::{
         Result, StoreError, jobs,
         leases::{self, Claimed, Lease},
-        pointers,
-        progress::{End, Fenced},
+        progress::Fenced,
         steps,
     },
 };
@@ -173,34 +172,6 @@ impl Drive<'_> {
         }
     }
 
-    /// Ends the job, and says so once.
-    async fn end(&mut self, fenced: &mut Fenced, event: JobEvent, error: Option<&JobError>) -> Result<()> {
-        let state = self.to(event)?;
-        fenced
-            .end_job(&End {
-                state,
-                error,
-                settled: event == JobEvent::Complete,
-            })
-            .await?;
-        let Job {
-            id,
-            kind,
-            app,
-            environment,
-            release,
-            ..
-        } = &self.job;
-        let release = release.as_ref().map(|version| version.as_str());
-        let error = error.map(|error| error.message.as_str());
-        if state == JobState::Stuck {
-            tracing::error!(job.id = %id, %kind, %app, %environment, release, error, "a job is stuck: somebody should act");
-        } else {
-            tracing::info!(job.id = %id, %kind, %app, %environment, release, %state, error, "a job has ended");
-        }
-        Ok(())
-    }
-
     fn next(&self) -> Next {
         let job = &self.job;
         schedule::next(
@@ -321,214 +292,6 @@ impl Drive<'_> {
             (position, runner.run(&context).await)
         };
         running.spawn(run.instrument(span));
-    }
-
-    async fn apply(&mut self, fenced: &mut Fenced, position: i32, outcome: Outcome) -> Result<()> {
-        match outcome {
-            Outcome::Done(done) => self.apply_done(fenced, position, done).await,
-            Outcome::Skip(output) => {
-                let step = self.step_mut(position);
-                step.state = StepState::Skipped;
-                let attempts = step.attempts;
-                fenced
-                    .end_step(position, StepState::Skipped, attempts, &output, None)
-                    .await?;
-                fenced.event("step.skipped", json!({"position": position, "output": output}));
-                Ok(())
-            }
-            Outcome::Wait { secs, reason } => {
-                let step = self.step_mut(position);
-                let repeated = step.waiting_for.as_deref() == Some(&reason);
-                step.state = StepState::Waiting;
-                step.due = false;
-                step.waiting_for = Some(reason.clone());
-                // It got an answer: failures before it don't add up with those to come.
-                step.attempts = 0;
-                fenced.wait_step(position, secs, &reason, 0, None).await?;
-                if !repeated {
-                    fenced.event("step.waiting", json!({"position": position, "reason": reason}));
-                }
-                Ok(())
-            }
-        }
-    }
-
-    async fn apply_done(&mut self, fenced: &mut Fenced, position: i32, done: Done) -> Result<()> {
-        let step = self.step_mut(position);
-        step.state = StepState::Succeeded;
-        step.attempts += 1;
-        step.output = done.output.clone();
-        let attempts = step.attempts;
-        fenced
-            .end_step(position, StepState::Succeeded, attempts, &done.output, None)
-            .await?;
-        for effect in done.effects {
-            effect(fenced.connection()).await?;
-        }
-        fenced.warn(&done.warnings).await?;
-        fenced.event("step.succeeded", json!({"position": position, "output": done.output}));
-        if !done.append.is_empty() {
-            fenced.append_steps(self.job.round, &done.append).await?;
-            self.steps = steps::list(fenced.connection(), self.job.id).await?;
-        }
-        Ok(())
-    }
-
-    async fn apply_failure(
-        &mut self,
-        fenced: &mut Fenced,
-        position: i32,
-        error: JobError,
-        retry: Retry,
-        output: Value,
-        warnings: &[Warning],
-    ) -> Result<()> {
-        let step = self.step_mut(position);
-        step.attempts += 1;
-        let attempts = step.attempts;
-        let error = error.in_step(&step.stage, step.params.kind());
-        step.error = Some(error.clone());
-        let allowed = match retry {
-            Retry::No => 0,
-            Retry::Backoff => MAX_ATTEMPTS,
-            Retry::Throttled => MAX_THROTTLED_ATTEMPTS,
-        };
-        if attempts < allowed {
-            let secs = backoff::delay_secs(attempts);
-            let reason = format!("trying again after: {}", error.message);
-            step.state = StepState::Waiting;
-            step.due = false;
-            step.waiting_for = Some(reason.clone());
-            fenced
-                .wait_step(position, secs, &reason, attempts, Some(&error))
-                .await?;
-            fenced.event(
-                "step.retrying",
-                json!({"position": position, "attempt": attempts, "error": error}),
-            );
-            tracing::warn!(job.id = %self.job.id, step.position = position, attempt = attempts, error = %error.message,
-                "a step failed and will be tried again");
-        } else {
-            step.state = StepState::Failed;
-            step.output = output.clone();
-            fenced
-                .end_step(position, StepState::Failed, attempts, &output, Some(&error))
-                .await?;
-            fenced.warn(warnings).await?;
-            fenced.event(
-                "step.failed",
-                json!({"position": position, "attempt": attempts, "error": error}),
-            );
-            tracing::warn!(job.id = %self.job.id, step.position = position, attempt = attempts, error = %error.message,
-                "a step failed");
-        }
-        Ok(())
-    }
-
-    /// Turns the job round. False: there was nothing to undo, and it has ended.
-    async fn unwind(&mut self, fenced: &mut Fenced, aborting: bool) -> Result<bool> {
-        let error = if aborting {
-            JobError::new("aborted", "The job was aborted; what it had done is taken back.")
-                .hint("Nothing to do: start a new promotion when you are ready.")
-        } else {
-            self.first_failure()
-        };
-        let Some(environment) = self.job.snapshot.clone() else {
-            return Err(StoreError::corrupt("job", "a job with steps has no snapshot"));
-        };
-        // What the steps found and wanted was written by themselves: read it back before planning.
-        self.steps = steps::list(fenced.connection(), self.job.id).await?;
-        let known = pointers::of_environment(fenced.connection(), self.job.environment_id).await?;
-        let taken: BTreeSet<Name> = known.iter().filter(|p| p.taken).map(|p| p.component.clone()).collect();
-        let plan = plan::undo(&environment, &self.steps, &self.job.inherited.found, &taken);
-        if plan.is_empty() {
-            let event = if aborting {
-                JobEvent::AbortClean
-            } else {
-                JobEvent::FailClean
-            };
-            // An abort may meet a waiting job; a failure is always found by a running one.
-            let state = self.to(event)?;
-            fenced
-                .end_job(&End {
-                    state,
-                    error: Some(&error),
-                    settled: false,
-                })
-                .await?;
-            return Ok(false);
-        }
-        let state = self.to(JobEvent::Unwind)?;
-        fenced.unwind(state, &error).await?;
-        fenced.append_steps(self.job.round, &plan).await?;
-        fenced.event("job.unwinding", json!({"error": error, "steps": plan.len()}));
-        self.job.state = state;
-        self.job.error = Some(error.clone());
-        self.job.cause = Some(error);
-        self.steps = steps::list(fenced.connection(), self.job.id).await?;
-        Ok(true)
-    }
-
-    async fn complete(&mut self, fenced: &mut Fenced) -> Result<()> {
-        if self.job.state != JobState::Unwinding {
-            return self.end(fenced, JobEvent::Complete, None).await;
-        }
-        let error = self.job.cause.clone();
-        let aborted = error.as_ref().is_some_and(|error| error.code == "aborted");
-        fenced.mark_undone().await?;
-        self.end(
-            fenced,
-            if aborted {
-                JobEvent::UndoneAbort
-            } else {
-                JobEvent::UndoneFailure
-            },
-            error.as_ref(),
-        )
-        .await
-    }
-
-    fn failures(&self) -> impl Iterator<Item = &JobError> {
-        let direction = if self.job.state == JobState::Unwinding {
-            Direction::Undo
-        } else {
-            Direction::Forward
-        };
-        self.steps
-            .iter()
-            .filter(move |s| s.round == self.job.round && s.direction == direction && s.state == StepState::Failed)
-            .filter_map(|step| step.error.as_ref())
-    }
-
-    fn first_failure(&self) -> JobError {
-        self.failures()
-            .next()
-            .cloned()
-            .unwrap_or_else(|| JobError::new("failed", "A step failed."))
-    }
-
-    /// Everything that failed, in one message: the steps carry each observed value.
-    fn stuck_error(&self) -> JobError {
-        let all: Vec<&str> = self.failures().map(|error| error.message.as_str()).collect();
-        let undoing = self.job.state == JobState::Unwinding;
-        let (code, what) = if undoing {
-            (
-                "undo_incomplete",
-                "The promotion failed and could not be undone completely.",
-            )
-        } else {
-            ("rollback_incomplete", "The rollback could not be completed.")
-        };
-        let before = self
-            .job
-            .cause
-            .as_ref()
-            .filter(|_| undoing)
-            .map(|e| format!(" It failed because: {}", e.message));
-        let mut error = JobError::new(code, format!("{what} {}{}", all.join(" "), before.unwrap_or_default()))
-            .hint("Remove the cause, then POST /v1/jobs/{id}/retry; or POST a rollback, which takes this job's place.");
-        error.step = self.failures().next().and_then(|error| error.step.clone());
-        error
     }
 }
 
