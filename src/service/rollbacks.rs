@@ -29,7 +29,7 @@ use crate::{
         deployments,
         events::{self, NewEvent},
         jobs::{self, NewJob},
-        steps,
+        pointers, steps,
     },
 };
 
@@ -100,7 +100,12 @@ pub async fn start(
     {
         return job(connection, running.id).await;
     }
-    if holder.is_none() && target.release() == active.as_ref() && !history.is_empty() {
+    // A pointer that somebody else changed can be put back by a rollback to what is active.
+    let drifted = pointers::of_environment(connection, environment.id)
+        .await?
+        .iter()
+        .any(|p| p.drift.is_some());
+    if holder.is_none() && target.release() == active.as_ref() && !history.is_empty() && !drifted {
         let what = active.map_or_else(
             || "what was there before".to_owned(),
             |version| format!("release {version}"),

@@ -139,8 +139,8 @@ impl StepRunner for Preflight {
         fenced.commit("drift").await?;
         Err(StepError::fatal(
             JobError::new("pointer_drifted", format!("{words} Nothing was touched.")).hint(
-                "Find out who changed it. Then promote again with \"on_drift\": \"overwrite\", or POST a rollback, \
-             or put the old value back.",
+                "Find out who changed it. Then promote again with \"on_drift\": \"overwrite\", or POST a rollback \
+             (with \"to\": the active release, to put just that back).",
             ),
         ))
     }

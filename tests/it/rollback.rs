@@ -544,3 +544,27 @@ async fn an_undo_leaves_what_somebody_else_wrote_and_says_drift() {
     assert!(codes(&job).contains(&"pointer_left"), "{job:#}");
     assert_eq!(app.environment().await["drift"][0]["seen"]["found"], "by hand");
 }
+
+#[tokio::test]
+async fn a_drifted_pointer_is_put_back_by_a_rollback_to_what_is_active() {
+    let app = TestApp::start().await;
+    app.set_up(plain(), &["1.0.0", "1.1.0", "1.2.0"]).await;
+    app.promote_to_the_end("1.0.0").await;
+    app.promote_to_the_end("1.1.0").await;
+    let path = format!("{ENVIRONMENT}/rollbacks");
+    app.post(&path, json!({"to": "1.1.0"}))
+        .await
+        .expect_problem(409, "already_active");
+    app.double.put_parameter(REGION, PARAMETER, "by hand").unwrap();
+    let refused = app.promote("1.2.0").await;
+    app.finish_as(&refused, "failed").await;
+    let id = app.post(&path, json!({"to": "1.1.0"})).await.expect(202).id();
+    app.finish_as(&id, "succeeded").await;
+    assert_eq!(app.pointer().as_deref(), Some("1.1.0"));
+    let environment = app.environment().await;
+    assert_eq!(
+        (&environment["active"], &environment["drift"]),
+        (&json!("1.1.0"), &Value::Null)
+    );
+    assert_eq!(environment["previous"], "1.0.0", "nothing was rolled back from");
+}
