@@ -66,6 +66,8 @@ struct Run<'a> {
     component: String,
     warnings: Vec<Warning>,
     errors: Vec<TargetError>,
+    /// Writes that were answered, with their version and what came of them.
+    answered: Vec<(i64, Option<i64>, &'static str)>,
 }
 
 #[async_trait]
@@ -83,6 +85,7 @@ impl StepRunner for FlipStep {
             component: component.name.to_string(),
             warnings: Vec::new(),
             errors: Vec::new(),
+            answered: Vec::new(),
         };
         run.flip().await
     }
@@ -129,6 +132,15 @@ impl Run<'_> {
         }
         let mut done = Done::new(json!(output));
         done.warnings = std::mem::take(&mut self.warnings);
+        let answered = std::mem::take(&mut self.answered);
+        done.effects.push(Box::new(move |connection| {
+            Box::pin(async move {
+                for (write, version, outcome) in answered {
+                    pointers::answer(connection, write, version, outcome).await?;
+                }
+                Ok(())
+            })
+        }));
         if !drift.is_empty() {
             let effect: Effect =
                 Box::new(move |connection| Box::pin(async move { pointers::set_drift(connection, &drift).await }));
@@ -343,6 +355,11 @@ impl Run<'_> {
                     self.errors.push((target.clone(), error, retry));
                 }
             }
+        }
+        if self.errors.is_empty() {
+            // Stored with the step's result; a crash before that leaves them unanswered, which is safe.
+            self.answered = answered;
+            return Ok(());
         }
         let mut fenced = self.context.fence().await?;
         for (write, version, outcome) in answered {

@@ -29,23 +29,24 @@ pub struct Event {
     pub data: Json<Value>,
 }
 
-/// Appends events and tells readers. The caller holds the job's row lock.
+/// Appends events and tells readers, in one statement: every commit of a worker goes through here. The caller
+/// holds the job's row lock.
 pub async fn append(connection: &mut PgConnection, job: Uuid, events: &[NewEvent]) -> Result<()> {
-    if !events.is_empty() {
-        let kinds: Vec<&str> = events.iter().map(|event| event.kind).collect();
-        let data: Vec<Json<&Value>> = events.iter().map(|event| Json(&event.data)).collect();
-        sqlx::query(
-            "INSERT INTO job_events (job_id, id, kind, data)
+    let kinds: Vec<&str> = events.iter().map(|event| event.kind).collect();
+    let data: Vec<Json<&Value>> = events.iter().map(|event| Json(&event.data)).collect();
+    sqlx::query(
+        "WITH appended AS (
+             INSERT INTO job_events (job_id, id, kind, data)
              SELECT $1, coalesce((SELECT max(id) FROM job_events WHERE job_id = $1), 0) + n, kind, data
-             FROM unnest($2::text[], $3::jsonb[]) WITH ORDINALITY AS new (kind, data, n)",
-        )
-        .bind(job)
-        .bind(kinds)
-        .bind(data)
-        .execute(&mut *connection)
-        .await?;
-    }
-    super::notify_job(connection, job).await
+             FROM unnest($2::text[], $3::jsonb[]) WITH ORDINALITY AS new (kind, data, n))
+         SELECT pg_notify('greenlight_jobs', $1::text)",
+    )
+    .bind(job)
+    .bind(kinds)
+    .bind(data)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Events after `after`, oldest first.

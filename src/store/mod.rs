@@ -182,12 +182,3 @@ pub async fn notify_work(connection: &mut PgConnection) -> Result<()> {
         .await?;
     Ok(())
 }
-
-/// Tells readers, at commit, that a job has changed.
-pub async fn notify_job(connection: &mut PgConnection, job: Uuid) -> Result<()> {
-    sqlx::query("SELECT pg_notify('greenlight_jobs', $1)")
-        .bind(job.to_string())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
