@@ -3,12 +3,14 @@
 //! The map of the code; imports go downwards only (`tests/it/layers.rs` holds that):
 //!
 //! ```text
-//! http → service → store          what people call
-//! engine → store                  durable execution, knows no step
-//! steps → traffic, cdn, store     what a job can do
-//! traffic → aws                   the roads
-//! everyone → domain → nothing     the words
-//! sandbox                         `greenlight dev`: private PostgreSQL, strict AWS double
+//! server                               puts the rooms together
+//! http → service, engine, store        what people call
+//! service → engine, store              the use-cases
+//! steps → engine, traffic, cdn, store  what a job can do
+//! engine → store                       durable execution, knows no step
+//! traffic, cdn → aws                   the roads
+//! everyone → domain → nothing          the words
+//! sandbox                              `greenlight dev`: private PostgreSQL, strict AWS double
 //! ```
 
 pub mod aws;

@@ -296,7 +296,8 @@ pub fn promotion(
     )
 }
 
-/// The plan of a rollback to `release`, leaving `left`; or to the values of deployment 0 in `restore`.
+/// The plan of a rollback to `release`, whose pointer names `left` as previous; or to the values of deployment 0
+/// in `restore`.
 pub fn rollback(
     environment: &EnvironmentDocument,
     release: Option<&Version>,

@@ -148,7 +148,14 @@ pub async fn start(
     takeover::abort_queue(connection, environment.id, id).await?;
 
     let restore = restore(connection, environment.id, &inherited).await?;
-    let plan = plan::rollback(&environment.document, target.release(), left.as_ref(), &restore);
+    // Put back to what is active, the pointer's `previous` is the release before it, not itself.
+    let before = deployment::previous(&history).and_then(|before| before.release().cloned());
+    let previous = if left.as_ref() == target.release() {
+        before
+    } else {
+        left.clone()
+    };
+    let plan = plan::rollback(&environment.document, target.release(), previous.as_ref(), &restore);
     jobs::activate(connection, id, left.as_ref(), &environment.document, &inherited).await?;
     steps::insert(connection, id, 1, &plan).await?;
     let activated = json!({"steps": plan.len(), "from_release": left, "superseded": inherited.jobs});

@@ -558,9 +558,16 @@ async fn a_drifted_pointer_is_put_back_by_a_rollback_to_what_is_active() {
     app.double.put_parameter(REGION, PARAMETER, "by hand").unwrap();
     let refused = app.promote("1.2.0").await;
     app.finish_as(&refused, "failed").await;
+    let mut json_pointer = plain();
+    json_pointer["components"][0]["router"]["format"] = json!("json");
+    app.put(ENVIRONMENT, json_pointer).await.expect(200);
     let id = app.post(&path, json!({"to": "1.1.0"})).await.expect(202).id();
     app.finish_as(&id, "succeeded").await;
-    assert_eq!(app.pointer().as_deref(), Some("1.1.0"));
+    let pointer: Value = serde_json::from_str(&app.pointer().unwrap()).unwrap();
+    assert_eq!(
+        (&pointer["active"], &pointer["previous"]),
+        (&json!("1.1.0"), &json!("1.0.0"))
+    );
     let environment = app.environment().await;
     assert_eq!(
         (&environment["active"], &environment["drift"]),

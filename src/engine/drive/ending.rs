@@ -70,15 +70,7 @@ impl Drive<'_> {
             } else {
                 JobEvent::FailClean
             };
-            // An abort may meet a waiting job; a failure is always found by a running one.
-            let state = self.to(event)?;
-            fenced
-                .end_job(&End {
-                    state,
-                    error: Some(&error),
-                    settled: false,
-                })
-                .await?;
+            self.end(fenced, event, Some(&error)).await?;
             return Ok(false);
         }
         let state = self.to(JobEvent::Unwind)?;

@@ -145,13 +145,18 @@ async fn the_default_log_tells_what_became_of_a_job() {
     let stage = Stage::start().await;
     let replica = stage.site.replica().await;
     let api = stage.site.api(&replica);
-    api.set_up(web(), &["1.0.0"]).await;
-    let id = api.promote("1.0.0").await;
-    api.end_as(&id, "succeeded").await;
+    api.set_up(web(), &["1.0.0", "1.1.0"]).await;
+    let good = api.promote("1.0.0").await;
+    api.end_as(&good, "succeeded").await;
+    // Nothing was touched when this one fails: the commonest failure must not be the quietest.
+    stage.fault(Fault::on("GetParameter", FaultAction::AccessDenied).once());
+    let bad = api.promote("1.1.0").await;
+    api.end_as(&bad, "failed").await;
     let log = replica.log();
-    assert!(
-        log.iter()
-            .any(|line| line["span"]["job.id"] == id.as_str() || line["job.id"] == id.as_str()),
-        "{log:#?}"
-    );
+    for (id, state) in [(&good, "succeeded"), (&bad, "failed")] {
+        let said = |line: &&Value| {
+            line["message"] == "a job has ended" && line["job.id"] == id.as_str() && line["state"] == state
+        };
+        assert_eq!(log.iter().filter(said).count(), 1, "{id} {state}: {log:#?}");
+    }
 }
