@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::ApiState;
 
-/// How long the worker may be silent: three polls.
+/// How long the worker may be silent: longer than the longest poll that can be set (20 s).
 const WORKER_SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How long the database may take to answer.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
