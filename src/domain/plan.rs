@@ -4,8 +4,8 @@
 //! and retrying append steps; none is ever rewritten.
 //!
 //! - promotion: preflight of every component side by side, then for each component in order flip →
-//!   edge TTL → invalidation, then settle. A failure unwinds.
-//! - rollback: flip → edge TTL → invalidation of every component side by side, each driven by itself,
+//!   edge TTL → invalidation → converge, then settle. A failure unwinds.
+//! - rollback: flip → edge TTL → invalidation → converge of every component side by side, each driven by itself,
 //!   then settle. A failure goes on with the rest and leaves the job stuck.
 //! - undo: the touched components in reverse order, then settle.
 
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    environment::{EnvironmentDocument, OnTimeout},
+    environment::{Converge, EnvironmentDocument, OnTimeout},
     job::{OnDrift, Step, StepState},
     names::{Name, Version},
     pointer::{Shift, Values},
@@ -68,6 +68,12 @@ pub enum StepParams {
         paths: Vec<String>,
         timeout_seconds: u32,
         on_timeout: OnTimeout,
+    },
+    /// Asks the public URL until it names the release.
+    Converge {
+        release: Version,
+        url: String,
+        settings: Converge,
     },
     /// Watches for late writes, looks once more, records the new state.
     Settle { flips: Vec<i32>, record: Record },
@@ -126,6 +132,7 @@ impl StepParams {
             Self::Flip(_) => "flip",
             Self::EdgeTtl { .. } => "edge_ttl",
             Self::Invalidate { .. } => "invalidate",
+            Self::Converge { .. } => "converge",
             Self::Settle { .. } => "settle",
         }
     }
@@ -153,6 +160,12 @@ impl StepParams {
                 format!(
                     "invalidate {} path(s) on {distribution_id} and wait until it is completed",
                     paths.len()
+                )
+            }
+            Self::Converge { release, url, settings } => {
+                format!(
+                    "ask {url} until {} answers in a row name {release}",
+                    settings.consecutive
                 )
             }
             Self::Settle { .. } => "look once more, and record the new state".into(),
@@ -203,7 +216,7 @@ impl<'a> Builder<'a> {
         position
     }
 
-    /// flip → edge TTL → invalidation of one component. Returns the flip and the last of the chain.
+    /// flip → edge TTL → invalidation → converge of one component. Returns the flip and the last of the chain.
     fn chain(&mut self, component: &Name, flip: Flip, on_timeout: Option<OnTimeout>, after: Vec<i32>) -> (i32, i32) {
         let stage = match self.direction {
             Direction::Forward => format!("traffic:{component}"),
@@ -213,6 +226,11 @@ impl<'a> Builder<'a> {
             .environment
             .component(component)
             .expect("the plan is made from the environment's own components");
+        let release = match &flip.want {
+            Want::Shift(shift) => Some(shift.active.clone()),
+            // What was there before may be no release of ours: nothing the edge could be asked for.
+            Want::Restore(_) | Want::Exactly(_) => None,
+        };
         let position = self.push(&stage, Some(component), StepParams::Flip(flip), after);
         let mut last = position;
         let seconds = spec.edge_ttl_seconds();
@@ -234,6 +252,16 @@ impl<'a> Builder<'a> {
                 paths: settings.paths,
                 timeout_seconds: settings.timeout_seconds,
                 on_timeout: on_timeout.unwrap_or(settings.on_timeout),
+            };
+            last = self.push(&stage, Some(component), params, vec![last]);
+        }
+        if let (Some(release), Some((url, settings))) = (release, spec.convergence()) {
+            let mut settings = settings.clone();
+            settings.on_timeout = on_timeout.unwrap_or(settings.on_timeout);
+            let params = StepParams::Converge {
+                release,
+                url: url.to_owned(),
+                settings,
             };
             last = self.push(&stage, Some(component), params, vec![last]);
         }
@@ -475,7 +503,7 @@ fn move_references(params: &StepParams, to: &impl Fn(&i32) -> i32) -> StepParams
     match &mut params {
         StepParams::EdgeTtl { flip, .. } | StepParams::Invalidate { flip, .. } => *flip = to(flip),
         StepParams::Settle { flips, .. } => *flips = flips.iter().map(to).collect(),
-        StepParams::Preflight { .. } | StepParams::Flip(_) => {}
+        StepParams::Preflight { .. } | StepParams::Flip(_) | StepParams::Converge { .. } => {}
     }
     params
 }

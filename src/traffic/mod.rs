@@ -67,5 +67,6 @@ pub trait TrafficRouter: Send + Sync {
 pub fn router(aws: &Aws, account: &AwsAccount, component: &Component) -> Box<dyn TrafficRouter> {
     match &component.router {
         Router::SsmPointer(settings) => Box::new(ssm_pointer::SsmPointerRouter::new(aws, account, component, settings)),
+        Router::CloudfrontKvs(_) => unreachable!("a document with this road is refused when it is put"),
     }
 }

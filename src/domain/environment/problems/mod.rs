@@ -2,12 +2,18 @@
 //!
 //! Each limit names the AWS page it comes from, here or at its constant.
 
-use std::collections::BTreeSet;
+mod router;
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use super::{
-    ArtifactSource, AwsAccount, COMPONENTS_MAX, Cdn, Component, EDGE_TTL_MAX_SECONDS, EdgeMode, EnvironmentDocument,
-    INVALIDATION_PATHS_MAX, INVALIDATION_TIMEOUT_MAX_SECONDS, INVALIDATION_WILDCARDS_MAX, Invalidate,
-    PARAMETER_LEVELS_MAX, PARAMETER_NAME_MAX, REGIONS_MAX, Router,
+    ArtifactSource, AwsAccount, COMPONENTS_MAX, Cdn, Component, Converge, Edge, EdgeMode, EnvironmentDocument,
+    Invalidate, Router,
+    cdn::{INVALIDATION_PATHS_MAX, INVALIDATION_TIMEOUT_MAX_SECONDS, INVALIDATION_WILDCARDS_MAX},
+    edge::CONVERGE_ADDRESSES_MAX,
 };
 use crate::domain::{error::FieldError, pointer::PointerFormat};
 
@@ -33,8 +39,12 @@ impl EnvironmentDocument {
                 .into_iter()
                 .any(|pointer| !keys.insert(pointer.key))
             {
+                let name = match &component.router {
+                    Router::SsmPointer(_) => "parameter",
+                    Router::CloudfrontKvs(_) => "kvs_key",
+                };
                 wrong(
-                    format!("{field}.router.parameter"),
+                    format!("{field}.router.{name}"),
                     "another component or region of this environment has this pointer: one pointer has one owner",
                 );
             }
@@ -80,35 +90,12 @@ fn check_account(account: &AwsAccount, wrong: &mut impl FnMut(String, &str)) {
 }
 
 fn check_component(component: &Component, field: &str, wrong: &mut impl FnMut(String, &str)) {
-    let Router::SsmPointer(pointer) = &component.router;
-    if let Err(message) = check_parameter_name(&pointer.parameter) {
-        wrong(format!("{field}.router.parameter"), message);
-    }
-    if pointer.edge_ttl_seconds > EDGE_TTL_MAX_SECONDS {
-        wrong(format!("{field}.router.edge_ttl_seconds"), "0 to 3600");
-    }
-    for (name, given) in [("kvs_arn", &pointer.kvs_arn), ("kvs_key", &pointer.kvs_key)] {
-        if given.is_some() {
-            wrong(
-                format!("{field}.router.{name}"),
-                "this version does not project to a KeyValueStore: leave it out",
-            );
-        }
-    }
-    if pointer.pin_seconds > 86_400 {
-        wrong(format!("{field}.router.pin_seconds"), "0 to 86400");
-    }
-    if pointer.regions.len() > REGIONS_MAX || !pointer.regions.iter().all(|region| is_region(region)) {
-        wrong(
-            format!("{field}.router.regions"),
-            "at most 20 AWS regions such as us-east-1",
-        );
-    }
+    router::check(&component.router, &format!("{field}.router"), wrong);
     if let Some(edge) = &component.edge {
         if edge.mode != EdgeMode::None && component.cdn.is_none() {
             wrong(format!("{field}.edge.mode"), "without a cdn the edge's mode is none");
         }
-        if edge.mode == EdgeMode::ViewerRewrite && pointer.format == PointerFormat::Plain {
+        if edge.mode == EdgeMode::ViewerRewrite && component.router.format() == PointerFormat::Plain {
             wrong(
                 format!("{field}.router.format"),
                 "edge.mode viewer_rewrite reads the json format",
@@ -120,6 +107,9 @@ fn check_component(component: &Component, field: &str, wrong: &mut impl FnMut(St
             if !good || url.len() > 2048 || url.chars().any(|c| c.is_whitespace() || c.is_control()) {
                 wrong(format!("{field}.edge.public_url"), "an http or https URL");
             }
+        }
+        if let Some(converge) = &edge.converge {
+            check_converge(edge, converge, &format!("{field}.edge"), wrong);
         }
     }
     if let Some(cdn) = &component.cdn {
@@ -144,6 +134,29 @@ fn check_component(component: &Component, field: &str, wrong: &mut impl FnMut(St
         if s3.prefix.len() > 512 || s3.prefix.chars().any(char::is_control) {
             wrong(format!("{field}.artifact.prefix"), "at most 512 printable characters");
         }
+    }
+}
+
+fn check_converge(edge: &Edge, converge: &Converge, field: &str, wrong: &mut impl FnMut(String, &str)) {
+    if edge.public_url.is_none() {
+        wrong(format!("{field}.public_url"), "converge asks this URL: it is needed");
+    }
+    let field = format!("{field}.converge");
+    if !(1..=100).contains(&converge.consecutive) {
+        wrong(format!("{field}.consecutive"), "1 to 100");
+    }
+    if !(100..=60_000).contains(&converge.interval_ms) {
+        wrong(format!("{field}.interval_ms"), "100 to 60000");
+    }
+    if !(1..=3600).contains(&converge.timeout_seconds) {
+        wrong(format!("{field}.timeout_seconds"), "1 to 3600");
+    }
+    let is_address = |text: &String| text.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok();
+    if converge.addresses.len() > CONVERGE_ADDRESSES_MAX || !converge.addresses.iter().all(is_address) {
+        wrong(
+            format!("{field}.addresses"),
+            "at most 20 IP addresses such as 192.0.2.10 or [2001:db8::10]:443",
+        );
     }
 }
 
@@ -183,25 +196,6 @@ fn check_cdn(cdn: &Cdn, field: &str, wrong: &mut impl FnMut(String, &str)) {
     if !(1..=INVALIDATION_TIMEOUT_MAX_SECONDS).contains(&settings.timeout_seconds) {
         wrong(format!("{field}.invalidate.timeout_seconds"), "1 to 86400");
     }
-}
-
-/// Systems Manager API reference, "PutParameter", on names.
-fn check_parameter_name(name: &str) -> Result<(), &'static str> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-/".contains(c);
-    let bare = name.trim_start_matches('/').to_ascii_lowercase();
-    if bare.is_empty() || name.ends_with('/') || name.contains("//") || !name.chars().all(allowed) {
-        return Err("a parameter's name such as /storefront/production/release: letters, digits and _.-/");
-    }
-    if name.len() > PARAMETER_NAME_MAX || name.matches('/').count() > PARAMETER_LEVELS_MAX {
-        return Err("at most 1011 characters and 15 levels");
-    }
-    if name.contains('/') && !name.starts_with('/') {
-        return Err("a parameter's name with a path begins with '/'");
-    }
-    if bare.starts_with("aws") || bare.starts_with("ssm") {
-        return Err("AWS keeps names that begin with aws or ssm for itself");
-    }
-    Ok(())
 }
 
 fn is_region(text: &str) -> bool {
@@ -255,7 +249,8 @@ mod tests {
         let document = one(web("/storefront/release"));
         assert_eq!(document.problems(), []);
         let component = &document.components[0];
-        assert_eq!(component.targets(&document.aws), ["us-east-1"]);
+        let pointers = document.pointers();
+        assert_eq!(pointers.iter().map(|p| &p.target).collect::<Vec<_>>(), ["us-east-1"]);
         assert_eq!(component.edge_mode(), EdgeMode::None);
         assert_eq!(component.invalidation(), None);
     }

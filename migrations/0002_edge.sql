@@ -1,0 +1,20 @@
+-- The edge: when the public URL named the release, and what a release's files were when it was first promoted.
+
+ALTER TABLE jobs ADD COLUMN converged_at timestamptz;
+COMMENT ON COLUMN jobs.converged_at IS 'When the last component that is asked from outside named the release. Null: none is asked, or not yet.';
+
+CREATE TABLE manifests (
+    app         text NOT NULL,
+    version     text NOT NULL,
+    component   text NOT NULL,
+    location    text NOT NULL,
+    objects     integer NOT NULL,
+    bytes       bigint NOT NULL,
+    listing     jsonb NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (app, version, component, location),
+    FOREIGN KEY (app, version) REFERENCES releases (app, version) ON DELETE CASCADE
+);
+COMMENT ON TABLE manifests IS 'The files of a release''s artifact, as they were first seen: never updated. A promotion sees to it that they are still there.';
+COMMENT ON COLUMN manifests.location IS 's3://bucket/prefix/: one release may lie in the buckets of several environments.';
+COMMENT ON COLUMN manifests.listing IS 'One array an object: path below the prefix, size in bytes, ETag, content type or null.';
