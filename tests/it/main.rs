@@ -9,6 +9,7 @@
 mod api;
 mod bad_input;
 mod binary;
+mod converge;
 mod corners;
 mod dev_command;
 mod docs;

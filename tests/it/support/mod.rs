@@ -19,6 +19,7 @@ use greenlight::{
     domain::role::Role,
     engine::{EngineConfig, Hub, Worker},
     http::{ApiState, router},
+    outbound::{AllowList, Outbound},
     sandbox::{
         dev::sdk_config,
         double::{AwsDouble, DoubleOptions, InvalidationView},
@@ -129,7 +130,7 @@ impl TestApp {
 
     /// Starts a worker; returns its place in `workers`.
     pub fn start_worker(&mut self) -> usize {
-        let engine = engine(&self.store, &self.aws(), self.engine.clone());
+        let engine = engine(&self.store, &self.aws(), &outbound(), self.engine.clone());
         self.workers.push(tokio::spawn(
             Worker::new(engine, self.hub.clone()).run(self.stop.clone()),
         ));
@@ -289,6 +290,11 @@ impl TestApp {
         references.dedup();
         assert_eq!(references.len(), all, "two invalidations of one step: {references:?}");
     }
+}
+
+/// Asks loopback, where the tests' sites are.
+pub fn outbound() -> Outbound {
+    Outbound::new(AllowList::loopback())
 }
 
 fn active_of(value: Option<String>) -> Option<String> {
