@@ -3,7 +3,7 @@
 //! The map of the code; imports go downwards only (`tests/it/layers.rs` holds that):
 //!
 //! ```text
-//! server                               puts the rooms together
+//! server, secrets                      put the rooms together
 //! http → service, engine, store        what people call
 //! service → engine, store              the use-cases
 //! steps → engine, traffic, cdn, outbound, store   what a job can do
@@ -23,6 +23,7 @@ pub mod http;
 pub mod outbound;
 #[cfg(feature = "dev")]
 pub mod sandbox;
+pub mod secrets;
 pub mod server;
 pub mod service;
 pub mod steps;

@@ -17,6 +17,7 @@ use crate::{
     engine::{Engine, EngineConfig, Hub, Worker, worker::Pulse},
     http::{self, ApiState},
     outbound::{AllowList, Outbound},
+    secrets::AwsSecrets,
     service::activation::Activator,
     steps,
     store::{Store, idempotency},
@@ -78,6 +79,7 @@ pub async fn run(
         }
     };
     let state = ApiState {
+        secrets: Arc::new(AwsSecrets { aws }),
         store,
         hub,
         pulse,

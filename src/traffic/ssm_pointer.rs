@@ -13,7 +13,7 @@ use crate::{
         guard::WriteGuard,
     },
     domain::{
-        environment::{AwsAccount, Component, PointerIdentity, SsmPointer},
+        environment::{AwsAccount, Component, PointerIdentity, SsmPointer, router::PREVIEW_KEY_SUFFIX},
         pointer::{self, Shift},
     },
 };
@@ -34,6 +34,12 @@ impl SsmPointerRouter {
             settings: settings.clone(),
             pointers: component.pointers(account),
         }
+    }
+}
+
+impl SsmPointerRouter {
+    fn preview_key(&self) -> String {
+        format!("{}{PREVIEW_KEY_SUFFIX}", self.settings.parameter)
     }
 }
 
@@ -85,6 +91,33 @@ impl TrafficRouter for SsmPointerRouter {
             Err(error) if error.class == Class::Refused => Ok(None),
             other => other,
         }
+    }
+
+    async fn observe_preview_key(&self, target: &str) -> Result<Observed, AwsError> {
+        let ssm = self.aws.ssm(&self.account, target).await;
+        Ok(match ssm.get(&self.preview_key()).await? {
+            Some(parameter) => Observed {
+                value: Some(parameter.value),
+                version: Some(parameter.version),
+            },
+            None => Observed::default(),
+        })
+    }
+
+    async fn write_preview_key(
+        &self,
+        target: &str,
+        seen: &Observed,
+        value: &str,
+        guard: WriteGuard,
+    ) -> Result<(), AwsError> {
+        let ssm = self.aws.ssm(&self.account, target).await;
+        let name = self.preview_key();
+        let written = match seen.value {
+            Some(_) => ssm.overwrite(&name, value, guard).await,
+            None => ssm.create_secret(&name, value, guard).await,
+        };
+        written.map(|_| ())
     }
 
     fn describe(&self, target: &str) -> String {

@@ -17,6 +17,7 @@ mod double;
 mod idempotency;
 mod layers;
 mod moto;
+mod previews;
 mod private_postgres;
 mod promotion;
 mod proofs;

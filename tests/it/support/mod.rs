@@ -24,6 +24,7 @@ use greenlight::{
         dev::sdk_config,
         double::{AwsDouble, DoubleOptions, InvalidationView},
     },
+    secrets::AwsSecrets,
     server::engine,
     service::tokens,
     store::{CommitProbe, Store},
@@ -100,7 +101,9 @@ impl TestApp {
         let hub = Hub::default();
         let stop = CancellationToken::new();
         tokio::spawn(hub.clone().listen(store.clone(), stop.clone()));
+        let aws = Aws::with_config(&sdk_config(&double.endpoint_url()));
         let state = ApiState {
+            secrets: Arc::new(AwsSecrets { aws }),
             store: store.clone(),
             hub: hub.clone(),
             pulse: None,
