@@ -37,7 +37,7 @@ impl Secrets for AwsSecrets {
 /// AWS said no: the caller can't help it, an operator can. AWS said nothing: later, perhaps.
 fn refusal(error: &AwsError) -> ServiceError {
     let code = match error.class {
-        Class::Throttled | Class::Ambiguous => Code::AwsUnavailable,
+        Class::Throttled | Class::Ambiguous | Class::Moved => Code::AwsUnavailable,
         Class::NotFound | Class::AccessDenied | Class::Refused | Class::NotSent => Code::PreviewKeyUnavailable,
     };
     let JobError { message, hint, .. } = error.job_error();

@@ -14,7 +14,7 @@ use crate::{
 /// How long one write may take.
 const WRITE_WITHIN: Duration = Duration::from_secs(8);
 /// Somebody may make it at the same time: then theirs is taken.
-const TRIES: u32 = 3;
+const TRIES: u32 = 8;
 
 /// The secret; `fresh` where there is none yet. A target that has another one, or none, gets that of the first.
 ///
@@ -25,7 +25,11 @@ pub async fn secret(router: &dyn TrafficRouter, fresh: &str) -> Result<String, A
     loop {
         match try_once(router, fresh).await {
             // Made or changed meanwhile by somebody else: look again.
-            Err(error) if error.class == Class::Refused && error.retry() == Retry::Backoff && tries < TRIES => {
+            Err(error)
+                if matches!(error.class, Class::Refused | Class::Moved)
+                    && error.retry() != Retry::No
+                    && tries < TRIES =>
+            {
                 tries += 1
             }
             ended => return ended,

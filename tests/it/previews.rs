@@ -187,3 +187,35 @@ async fn a_deployer_may_and_a_viewer_may_not() {
         app.send(request).await.expect(status);
     }
 }
+
+#[tokio::test]
+async fn a_key_value_store_gets_the_same_secret() {
+    let app = started(at_viewer_request(web())).await;
+    let arn = app.double.add_key_value_store("edge");
+    let key = "storefront/production/release.preview-key";
+    let projected = at_viewer_request(web_with(json!({"kvs_arn": arn})));
+    app.put(ENVIRONMENT, projected).await.expect(200);
+    let ask = async || app.post(PREVIEWS, json!({"release": "1.0.0"})).await.expect(201).json();
+    ask().await;
+    assert_eq!(app.double.kvs_value(&arn, key), secret(&app, REGION));
+
+    let mut alone = at_viewer_request(web());
+    alone["components"][0]["router"] =
+        json!({"kind": "cloudfront_kvs", "kvs_arn": arn, "kvs_key": "storefront/production"});
+    app.put(ENVIRONMENT, alone).await.expect(200);
+    // Somebody else is busy with the store: our write is refused as overtaken, and made again.
+    let late = Fault::on("UpdateKeys", FaultAction::Delay(Duration::from_millis(200))).once();
+    let late = app.double.faults().add(late);
+    let busy = async {
+        while late.hits() == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        app.double.set_kvs_value(&arn, "another", "one").unwrap();
+    };
+    let (preview, ()) = futures::join!(ask(), busy);
+    let made = app.double.kvs_value(&arn, "storefront/production.preview-key").unwrap();
+    let token = preview["components"][0]["cookie"]["value"].as_str().unwrap();
+    let expires = token.split('~').next().unwrap().parse().unwrap();
+    let release = Version::parse("1.0.0").unwrap();
+    assert_eq!(token, preview::token(&made, &release, expires));
+}
