@@ -1,0 +1,118 @@
+// Built by edge/build.mjs from edge/src/cloudfront-function/viewer-response.js, where it is explained.
+const PIN = 'greenlight-pin';
+const VISITOR = 'greenlight-visitor';
+const PREVIEW = 'greenlight-preview';
+const VALUE_MAX = 512;
+const PIN_VALUE = /^([A-Za-z0-9][A-Za-z0-9._+-]{0,127})~(0|[1-9][0-9]{0,18})(?![\s\S])/;
+function cookieAttributes(seconds) {
+ return 'Path=/; Max-Age=' + seconds + '; Secure; HttpOnly; SameSite=Lax';
+}
+function parsePin(text) {
+ const found = PIN_VALUE.exec(text);
+ return found && { release: found[1], epoch: Number(found[2]) };
+}
+const DECISION = 'x-greenlight-decision';
+const VERSION = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}(?![\s\S])/;
+function isVersion(text) {
+ return typeof text === 'string' && VERSION.test(text);
+}
+function isCount(value) {
+ return Number.isInteger(value) && value >= 0;
+}
+function isVersionOrNone(value) {
+ return value === undefined || value === null || isVersion(value);
+}
+function parsePointer(text) {
+ try {
+  const found = JSON.parse(text);
+  return found.v === 1 && isVersion(found.active) && isVersionOrNone(found.previous)
+   && isVersionOrNone(found.candidate) && isCount(found.weight) && found.weight <= 100
+   && isCount(found.epoch) && isCount(found.pin_seconds) ? found : null;
+ } catch (error) {
+  return null;
+ }
+}
+function isKnown(pointer, release) {
+ return !!release && [pointer.active, pointer.previous, pointer.candidate].indexOf(release) >= 0;
+}
+const COOKIE_VALUE = /^[A-Za-z0-9._+~-]*(?![\s\S])/;
+function isCookie(cookie) {
+ return Array.isArray(cookie) && [PIN, PREVIEW, VISITOR].indexOf(cookie[0]) >= 0
+  && typeof cookie[1] === 'string' && cookie[1].length <= VALUE_MAX && COOKIE_VALUE.test(cookie[1])
+  && Number.isInteger(cookie[2]) && cookie[2] >= 0;
+}
+function decodeDecision(text) {
+ try {
+  const told = JSON.parse(text);
+  return isVersion(told.r) && Array.isArray(told.c) && told.c.every(isCookie)
+   ? { release: told.r, cookies: told.c, isPreview: told.p === true }
+   : null;
+ } catch (error) {
+  return null;
+ }
+}
+const ALWAYS_FRESH = ['sw.js', 'service-worker.js'];
+const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/;
+function turns(text) {
+ const found = text.match(/[0-9]+|[A-Z]?[a-z]+|[A-Z]+/g);
+ return found ? found.length : 0;
+}
+function isHexHash(token) {
+ return /^[0-9a-f]{8,}(?![\s\S])/.test(token) && /[0-9]/.test(token) && /[a-f]/.test(token) && turns(token) >= 3;
+}
+function endsInHash(part) {
+ const token = part.slice(-8);
+ return /^[_-][A-Za-z0-9_-]{8}(?![\s\S])/.test(part.slice(-9)) && /[A-Z]/.test(token) && /[0-9]/.test(token)
+  && turns(token) >= 4;
+}
+function isContentHashed(path) {
+ const name = path.slice(path.lastIndexOf('/') + 1);
+ if (ALWAYS_FRESH.indexOf(name) >= 0 || UUID.test(name)) {
+  return false;
+ }
+ const parts = name.split('.').slice(0, -1);
+ for (let i = 0; i < parts.length; i++) {
+  const part = i === 0 ? parts[i] : '-' + parts[i];
+  if (endsInHash(part) || part.split(/[_-]/).slice(1).some(isHexHash)) {
+   return true;
+  }
+ }
+ return false;
+}
+function marksFor(decision, path, status) {
+ const headers = { 'x-greenlight-release': decision ? decision.release : null };
+ const isPreview = decision !== null && decision.isPreview;
+ if (isPreview) {
+  headers['x-robots-tag'] = 'noindex';
+ }
+ if (status < 400 && (isPreview || !isContentHashed(path))) {
+  headers['cache-control'] = 'no-cache';
+ }
+ return headers;
+}
+function setCookies(response, cookies) {
+ if (cookies.length > 0 && !response.cookies) {
+  response.cookies = {};
+ }
+ cookies.forEach((cookie) => {
+  response.cookies[cookie[0]] = { value: cookie[1], attributes: cookieAttributes(cookie[2]) };
+ });
+}
+function handler(event) {
+ const response = event.response;
+ try {
+  const handed = event.request.headers[DECISION];
+  const decision = handed ? decodeDecision(handed.value) : null;
+  const marks = marksFor(decision, event.request.uri, response.statusCode);
+  Object.keys(marks).forEach((name) => {
+   if (marks[name] === null) {
+    delete response.headers[name];
+   } else {
+    response.headers[name] = { value: marks[name] };
+   }
+  });
+  setCookies(response, decision ? decision.cookies : []);
+ } catch (error) {
+ }
+ return response;
+}

@@ -1,0 +1,436 @@
+// Built by edge/build.mjs from edge/src/lambda/viewer-request.js, where it is explained.
+import crypto from 'crypto';
+const PIN = 'greenlight-pin';
+const VISITOR = 'greenlight-visitor';
+const PREVIEW = 'greenlight-preview';
+const VALUE_MAX = 512;
+const PIN_VALUE = /^([A-Za-z0-9][A-Za-z0-9._+-]{0,127})~(0|[1-9][0-9]{0,18})(?![\s\S])/;
+function cookieAttributes(seconds) {
+ return 'Path=/; Max-Age=' + seconds + '; Secure; HttpOnly; SameSite=Lax';
+}
+function parsePin(text) {
+ const found = PIN_VALUE.exec(text);
+ return found && { release: found[1], epoch: Number(found[2]) };
+}
+const TEXTS = {
+ 302: '',
+ 400: 'This path is not one that can be served.\n',
+ 403: 'This preview link is not valid (any more). Ask for a new one.\n',
+ 503: 'Not available at the moment. Try again in a few seconds.\n'
+};
+function answer(status) {
+ const headers = { 'cache-control': { value: 'no-store' }, 'content-type': { value: 'text/plain' } };
+ if (status === 503) {
+  headers['retry-after'] = { value: '5' };
+ }
+ return { statusCode: status, headers: headers, cookies: {}, body: { encoding: 'text', data: TEXTS[status] } };
+}
+function redirect(location, cookie) {
+ const found = answer(302);
+ found.headers.location = {
+  value: location.replace(/^\/+/, '/').replace(/[^\x21-\x7e]+/g, encodeURIComponent)
+ };
+ found.cookies[cookie[0]] = { value: cookie[1], attributes: cookieAttributes(cookie[2]) };
+ return found;
+}
+const VERSION = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}(?![\s\S])/;
+function isVersion(text) {
+ return typeof text === 'string' && VERSION.test(text);
+}
+function isCount(value) {
+ return Number.isInteger(value) && value >= 0;
+}
+function isVersionOrNone(value) {
+ return value === undefined || value === null || isVersion(value);
+}
+function parsePointer(text) {
+ try {
+  const found = JSON.parse(text);
+  return found.v === 1 && isVersion(found.active) && isVersionOrNone(found.previous)
+   && isVersionOrNone(found.candidate) && isCount(found.weight) && found.weight <= 100
+   && isCount(found.epoch) && isCount(found.pin_seconds) ? found : null;
+ } catch (error) {
+  return null;
+ }
+}
+function isKnown(pointer, release) {
+ return !!release && [pointer.active, pointer.previous, pointer.candidate].indexOf(release) >= 0;
+}
+const UNSAFE = /[\/\\\x00]|^\.\.?(?![\s\S])/;
+function decodePath(path) {
+ try {
+  const decoded = path.split('/').map(decodeURIComponent);
+  const isSafe = decoded.every((once) => !UNSAFE.test(once) && !UNSAFE.test(decodeURIComponent(once)));
+  return isSafe && path.charAt(0) === '/' ? decoded.join('/') : null;
+ } catch (error) {
+  return null;
+ }
+}
+function splitPath(prefix, path, decoded) {
+ const start = prefix.length + 1;
+ const end = decoded.indexOf('/', start);
+ if (decoded.indexOf('/' + prefix) !== 0 || end <= start) {
+  return { release: null, path: path, decoded: decoded };
+ }
+ const inside = path.split('/').slice(prefix.split('/').length + 1);
+ return { release: decoded.slice(start, end), path: '/' + inside.join('/'), decoded: decoded.slice(end) };
+}
+function withFallback(path, decoded, fallback) {
+ const last = decoded.slice(decoded.lastIndexOf('/') + 1);
+ if (decoded.indexOf('/.well-known/') === 0 || last.indexOf('.') >= 0) {
+  return path;
+ }
+ if (path === '/' || fallback === 'spa') {
+  return '/index.html';
+ }
+ return fallback === 'index' ? path + (last ? '/index.html' : 'index.html') : path;
+}
+function originPath(config, method, release, split) {
+ const isRead = method === 'GET' || method === 'HEAD';
+ return '/' + config.prefix.split('/').map(encodeURIComponent).join('/') + encodeURIComponent(release)
+  + (isRead ? withFallback(split.path, split.decoded, config.fallback) : split.path);
+}
+const VISITOR_ID = /^[0-9a-f]{32}(?![\s\S])/;
+function isVisitor(text) {
+ return VISITOR_ID.test(text);
+}
+function newVisitor(requestId) {
+ return crypto.createHash('sha256').update(String(requestId)).digest('hex').slice(0, 32);
+}
+function bucketOf(visitor, candidate) {
+ const text = visitor + '~' + candidate;
+ let hash = 0x811c9dc5;
+ for (let i = 0; i < text.length; i++) {
+  hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+ }
+ hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+ hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+ return ((hash ^ (hash >>> 16)) >>> 0) % 10000;
+}
+const TOKEN = /^([1-9][0-9]{0,11})~([A-Za-z0-9][A-Za-z0-9._+-]{0,127})~([0-9a-f]{64})(?![\s\S])/;
+const SECRET = /^[0-9a-f]{64}(?![\s\S])/;
+function parseToken(text, now) {
+ const found = TOKEN.exec(text);
+ if (!found || found[1] <= now) {
+  return null;
+ }
+ const signed = found[2] + '\n' + found[1];
+ return { text: text, seconds: found[1] - now, release: found[2], signed: signed, signature: found[3] };
+}
+function isSecret(text) {
+ return SECRET.test(text);
+}
+function isGenuine(token, secret) {
+ if (!token || !isSecret(secret)) {
+  return false;
+ }
+ const expected = crypto.createHmac('sha256', secret).update('greenlight-preview\n' + token.signed).digest('hex');
+ let difference = 0;
+ for (let i = 0; i < 64; i++) {
+  difference |= expected.charCodeAt(i) ^ token.signature.charCodeAt(i);
+ }
+ return difference === 0;
+}
+const VISITOR_SECONDS = 2592000;
+const EMBEDDED = ['iframe', 'frame', 'embed', 'object', 'fencedframe'];
+function shownToken(asked, now) {
+ try {
+  return parseToken(asked.link === undefined ? asked.cookie(PREVIEW) : decodeURIComponent(asked.link), now);
+ } catch (error) {
+  return null;
+ }
+}
+function needsSecret(asked, now) {
+ return shownToken(asked, now) !== null;
+}
+function followLink(asked, token, secret) {
+ const back = asked.path + (asked.query ? '?' + asked.query : '');
+ if (asked.link === 'off') {
+  return redirect(back, [PREVIEW, '', 0]);
+ }
+ if (token && secret === undefined) {
+  return answer(503);
+ }
+ return isGenuine(token, secret) ? redirect(back, [PREVIEW, token.text, token.seconds]) : answer(403);
+}
+function pinned(pointer, asked) {
+ const pin = parsePin(asked.cookie(PIN));
+ return pin && pin.epoch >= pointer.epoch && isKnown(pointer, pin.release) ? pin.release : null;
+}
+function isNavigation(asked, pin) {
+ const mode = asked.header('sec-fetch-mode');
+ if (asked.method !== 'GET' && asked.method !== 'HEAD') {
+  return false;
+ }
+ if (!mode) {
+  return asked.header('accept').indexOf('text/html') >= 0;
+ }
+ const isPart = EMBEDDED.indexOf(asked.header('sec-fetch-dest')) >= 0
+  || asked.header('sec-purpose').indexOf('prefetch') >= 0;
+ return mode === 'navigate' && !(pin && isPart);
+}
+function byWeight(pointer, asked, cookies) {
+ if (!pointer.candidate || pointer.weight === 0) {
+  return pointer.active;
+ }
+ if (pointer.weight === 100) {
+  return pointer.candidate;
+ }
+ let visitor = asked.cookie(VISITOR);
+ if (!isVisitor(visitor)) {
+  visitor = newVisitor(asked.requestId);
+  cookies.push([VISITOR, visitor, VISITOR_SECONDS]);
+ }
+ return bucketOf(visitor, pointer.candidate) < pointer.weight * 100 ? pointer.candidate : pointer.active;
+}
+function choose(pointer, asked, cookies) {
+ const pin = pinned(pointer, asked);
+ if (!isNavigation(asked, pin)) {
+  return pin || pointer.active;
+ }
+ const release = byWeight(pointer, asked, cookies);
+ if (pointer.pin_seconds > 0) {
+  cookies.push([PIN, release + '~' + pointer.epoch, pointer.pin_seconds]);
+ } else if (asked.cookie(PIN)) {
+  cookies.push([PIN, '', 0]);
+ }
+ return release;
+}
+function decide(config, pointer, secret, asked, now) {
+ if (!pointer) {
+  return answer(503);
+ }
+ const decoded = decodePath(asked.path);
+ if (!decoded) {
+  return answer(400);
+ }
+ const token = shownToken(asked, now);
+ if (asked.link !== undefined) {
+  return followLink(asked, token, secret);
+ }
+ const preview = isGenuine(token, secret) ? token.release : null;
+ const cookies = [];
+ if (asked.cookie(PREVIEW) && !preview && !(token && secret === undefined)) {
+  cookies.push([PREVIEW, '', 0]);
+ }
+ let split = splitPath(config.prefix, asked.path, decoded);
+ let release = split.release;
+ if (!isKnown(pointer, release) && !(preview && release === preview)) {
+  split = { path: asked.path, decoded: decoded };
+  release = preview || choose(pointer, asked, cookies);
+ }
+ return {
+  path: originPath(config, asked.method, release, split),
+  told: { r: release, c: cookies, p: preview ? true : undefined }
+ };
+}
+const DECISION = 'x-greenlight-decision';
+const DESCRIPTIONS = { 302: 'Found', 400: 'Bad Request', 403: 'Forbidden', 503: 'Service Unavailable' };
+function headerIn(headers, name) {
+ const entries = headers[name];
+ return entries && entries.length > 0 && entries[0].value || '';
+}
+function cookieIn(headers, name) {
+ const lines = (headers.cookie || []).map((entry) => entry.value);
+ const pairs = lines.join(';').split(';').map((pair) => pair.trim());
+ const found = pairs.find((pair) => pair.indexOf(name + '=') === 0);
+ const value = found ? found.slice(name.length + 1) : '';
+ return value.length <= VALUE_MAX ? value : '';
+}
+function isLink(parameter) {
+ return parameter.split('=')[0] === PREVIEW;
+}
+function askedBy(record) {
+ const request = record.request;
+ const parameters = (request.querystring || '').split('&');
+ const link = parameters.find(isLink);
+ return {
+  method: request.method,
+  path: request.uri,
+  header: (name) => headerIn(request.headers, name),
+  cookie: (name) => cookieIn(request.headers, name),
+  link: link && link.slice(PREVIEW.length + 1),
+  query: parameters.filter((parameter) => !isLink(parameter)).join('&'),
+  requestId: record.config.requestId
+ };
+}
+function setHeader(headers, name, value) {
+ headers[name] = [{ key: name, value: value }];
+}
+function addCookieLines(headers, lines) {
+ if (lines.length > 0) {
+  const added = lines.map((line) => ({ key: 'set-cookie', value: line }));
+  headers['set-cookie'] = (headers['set-cookie'] || []).concat(added);
+ }
+}
+function addCookies(headers, cookies) {
+ addCookieLines(headers, cookies.map((cookie) => cookie[0] + '=' + cookie[1] + '; ' + cookieAttributes(cookie[2])));
+}
+function toResponse(answer) {
+ const headers = {};
+ Object.keys(answer.headers).forEach((name) => setHeader(headers, name, answer.headers[name].value));
+ const set = answer.cookies;
+ addCookieLines(headers, Object.keys(set).map((name) => name + '=' + set[name].value + '; ' + set[name].attributes));
+ return {
+  status: String(answer.statusCode),
+  statusDescription: DESCRIPTIONS[answer.statusCode],
+  headers: headers,
+  body: answer.body.data
+ };
+}
+const PATIENCE_MILLIS = 1000;
+const FIRST_PATIENCE_MILLIS = 3000;
+const READ_MILLIS = 3000;
+const BACK_OFF_MIN_MILLIS = 1000;
+function createCache(how) {
+ const backOffMillis = Math.max(how.ttlMillis, BACK_OFF_MIN_MILLIS);
+ let value = undefined;
+ let readAt = null;
+ let failedAt = null;
+ let flight = null;
+ function isWithin(since, millis, at) {
+  return since !== null && at >= since && at - since < millis;
+ }
+ async function run(mine) {
+  try {
+   const stored = await how.read();
+   const accepted = how.accept(stored);
+   if (flight === mine) {
+    value = accepted;
+    readAt = mine.startedAt;
+    failedAt = null;
+   }
+  } catch (error) {
+   if (flight === mine) {
+    failedAt = how.now();
+   }
+   how.warn(error);
+  }
+  if (flight === mine) {
+   flight = null;
+  }
+ }
+ function within(done, millis) {
+  return new Promise((resolve) => {
+   const callOff = how.after(millis, resolve);
+   done.then(() => {
+    callOff();
+    resolve();
+   });
+  });
+ }
+ async function get() {
+  const arrivedAt = how.now();
+  if (isWithin(readAt, how.ttlMillis, arrivedAt)) {
+   return value;
+  }
+  if (flight === null || !isWithin(flight.startedAt, READ_MILLIS, arrivedAt)) {
+   if (isWithin(failedAt, backOffMillis, arrivedAt)) {
+    return value;
+   }
+   flight = { startedAt: arrivedAt, done: null };
+   flight.done = run(flight);
+  }
+  const patience = readAt === null ? FIRST_PATIENCE_MILLIS : PATIENCE_MILLIS;
+  const left = flight.startedAt + patience - arrivedAt;
+  if (left > 0) {
+   await within(flight.done, left);
+  }
+  return value;
+ }
+ return { get: get };
+}
+const SECRET_TTL_SECONDS = 60;
+function regionOf(config) {
+ const here = process.env.AWS_REGION;
+ return config.regions.indexOf(here) >= 0 ? here : config.regions[0];
+}
+function createReader(config) {
+ let connecting = null;
+ async function connect() {
+  const sdk = await import('@aws-sdk/client-ssm');
+  const client = new sdk.SSMClient({
+   region: regionOf(config),
+   maxAttempts: 2,
+   requestHandler: { connectionTimeout: 1000, requestTimeout: 1500, throwOnRequestTimeout: true }
+  });
+  return { client: client, GetParameterCommand: sdk.GetParameterCommand };
+ }
+ return async function read(name, isEncrypted) {
+  connecting = connecting || connect();
+  let ssm = null;
+  try {
+   ssm = await connecting;
+  } catch (error) {
+   connecting = null;
+   throw error;
+  }
+  try {
+   const found = await ssm.client.send(new ssm.GetParameterCommand({ Name: name, WithDecryption: isEncrypted }));
+   return found.Parameter.Value;
+  } catch (error) {
+   if (error.name === 'ParameterNotFound') {
+    return null;
+   }
+   throw error;
+  }
+ };
+}
+function acceptPointer(text) {
+ const pointer = parsePointer(text);
+ if (!pointer) {
+  throw new Error(text === null ? 'there is no such parameter' : 'the parameter holds no pointer');
+ }
+ return pointer;
+}
+function acceptSecret(text) {
+ return isSecret(text) ? text : null;
+}
+function createParameters(config, services) {
+ function cached(name, isEncrypted, ttlSeconds, accept) {
+  return createCache({
+   ttlMillis: ttlSeconds * 1000,
+   read: () => services.read(name, isEncrypted),
+   accept: accept,
+   now: services.now,
+   after: services.after,
+   warn: (error) => services.warn('greenlight: ' + name + ' can not be read (' + error.name + ': ' + error.message
+    + '); what was read before stays in use')
+  });
+ }
+ return {
+  pointer: cached(config.parameter, false, Math.max(1, config.edge_ttl_seconds), acceptPointer),
+  secret: cached(config.parameter + '.preview-key', true, SECRET_TTL_SECONDS, acceptSecret)
+ };
+}
+function after(millis, callback) {
+ const timer = setTimeout(callback, millis);
+ return () => clearTimeout(timer);
+}
+function awsServices(config) {
+ return { read: createReader(config), now: Date.now, after: after, warn: console.warn };
+}
+const CONFIG = {"prefix":"releases/","fallback":"spa","parameter":"/storefront/production/release","regions":["us-east-1"],"edge_ttl_seconds":5};
+export function createHandler(config, services) {
+ const parameters = createParameters(config, services);
+ return async function handle(event) {
+  try {
+   const record = event.Records[0].cf;
+   const asked = askedBy(record);
+   const pointer = await parameters.pointer.get();
+   const now = Math.floor(services.now() / 1000);
+   const secret = needsSecret(asked, now) ? await parameters.secret.get() : null;
+   const decided = decide(config, pointer, secret, asked, now);
+   if (decided.statusCode) {
+    return toResponse(decided);
+   }
+   record.request.uri = decided.path;
+   setHeader(record.request.headers, DECISION, JSON.stringify(decided.told));
+   return record.request;
+  } catch (error) {
+   services.warn('greenlight: a request could not be routed (' + error.name + ': ' + error.message + ')');
+   return toResponse(answer(503));
+  }
+ };
+}
+export const handler = createHandler(CONFIG, awsServices(CONFIG));
