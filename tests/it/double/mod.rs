@@ -5,4 +5,4 @@ mod cloudfront;
 mod faults;
 mod identity;
 mod ssm;
-mod support;
+pub mod support;
