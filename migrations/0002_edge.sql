@@ -18,3 +18,7 @@ CREATE TABLE manifests (
 COMMENT ON TABLE manifests IS 'The files of a release''s artifact, as they were first seen: never updated. A promotion sees to it that they are still there.';
 COMMENT ON COLUMN manifests.location IS 's3://bucket/prefix/: one release may lie in the buckets of several environments.';
 COMMENT ON COLUMN manifests.listing IS 'One array an object: path below the prefix, size in bytes, ETag, content type or null.';
+
+COMMENT ON COLUMN pointers.key IS 'ssm:account:region:name, or kvs:arn:key.';
+COMMENT ON TABLE pointer_writes IS 'Every intent to write a pointer, stored before the call. Unanswered ones may still land: SSM has no fence. A KeyValueStore has one: an answered write there ends every earlier one.';
+COMMENT ON COLUMN pointer_writes.outcome IS 'written, refused, landed: seen in AWS although no answer came, or fenced: overtaken by a later compare-and-swap. Null: it may still land.';

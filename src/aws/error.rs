@@ -24,6 +24,8 @@ pub enum Class {
     Ambiguous,
     /// Never signed, never sent.
     NotSent,
+    /// What the write was conditional on is not so any more: somebody was quicker. Look again.
+    Moved,
     /// The request itself is not acceptable.
     Refused,
 }
@@ -31,7 +33,7 @@ pub enum Class {
 /// A call to AWS that did not end well.
 #[derive(Debug, Clone)]
 pub struct AwsError {
-    /// `ssm` or `cloudfront`, as IAM spells it.
+    /// `ssm`, `cloudfront` or `cloudfront-keyvaluestore`, as IAM spells it.
     pub service: &'static str,
     pub operation: &'static str,
     /// What it was about, with its region.
@@ -55,15 +57,15 @@ impl AwsError {
         let (class, code, message) = match error {
             SdkError::ServiceError(inner) => {
                 let code = inner.err().code().map(str::to_owned);
-                let class = class_of(code.as_deref(), inner.raw().status().as_u16());
                 let said = inner.err().message().unwrap_or("it gave no reason");
+                let class = class_of(code.as_deref(), inner.raw().status().as_u16(), said);
                 (class, code, shorten(said))
             }
             SdkError::TimeoutError(_) => (Class::Ambiguous, None, "it did not answer in time".to_owned()),
             SdkError::ResponseError(inner) => {
                 let status = inner.raw().status().as_u16();
                 (
-                    class_of(None, status),
+                    class_of(None, status, ""),
                     None,
                     format!("its answer (status {status}) could not be read"),
                 )
@@ -105,7 +107,8 @@ impl AwsError {
 
     pub fn retry(&self) -> Retry {
         match self.class {
-            Class::Throttled => Retry::Throttled,
+            // Others are busy with the same store: they will have done.
+            Class::Throttled | Class::Moved => Retry::Throttled,
             Class::Ambiguous | Class::NotSent => Retry::Backoff,
             // Created or deleted by somebody between our look and our write: look again.
             Class::Refused if self.is_code("ParameterAlreadyExists") => Retry::Backoff,
@@ -117,6 +120,8 @@ impl AwsError {
     pub fn job_error(&self) -> JobError {
         let permission = format!("{}:{}", self.service, self.operation);
         match self.class {
+            Class::NotFound if self.service == super::kvs::SERVICE => JobError::new("kvs_not_found", self.to_string())
+                .hint("Create the KeyValueStore, or correct kvs_arn in the environment's document."),
             Class::NotFound => JobError::new("aws_not_found", self.to_string())
                 .hint(format!("Does {} exist, in this account and region?", self.resource)),
             Class::AccessDenied => JobError::new("aws_access_denied", self.to_string()).hint(format!(
@@ -125,6 +130,8 @@ impl AwsError {
             )),
             Class::Throttled => JobError::new("aws_throttled", self.to_string())
                 .hint("AWS limits the rate of calls; try again later, or have the limit raised."),
+            Class::Moved => JobError::new("pointer_contended", self.to_string())
+                .hint("Others change the same KeyValueStore all the time: find out who, then retry."),
             Class::NotSent if self.code.is_some() => JobError::new("aws_credentials", self.to_string())
                 .hint("Check the service's AWS credentials, and the role_arn and external_id of the environment."),
             Class::Ambiguous | Class::NotSent => JobError::new("aws_unavailable", self.to_string())
@@ -154,8 +161,12 @@ impl fmt::Display for AwsError {
 
 impl Error for AwsError {}
 
-fn class_of(code: Option<&str>, status: u16) -> Class {
+fn class_of(code: Option<&str>, status: u16, said: &str) -> Class {
     match code.unwrap_or("") {
+        // KeyValueStore's word for an ETag that is not the store's any more (API Reference, "UpdateKeys"), and the
+        // one that users have met.
+        "ConflictException" | "PreconditionFailed" => Class::Moved,
+        "ValidationException" if said.to_ascii_lowercase().contains("pre-condition failed") => Class::Moved,
         "Throttling"
         | "ThrottlingException"
         | "ThrottledException"
@@ -165,7 +176,8 @@ fn class_of(code: Option<&str>, status: u16) -> Class {
         | "SlowDown"
         | "TooManyUpdates"
         | "TooManyInvalidationsInProgress" => Class::Throttled,
-        "ParameterNotFound"
+        "ResourceNotFoundException"
+        | "ParameterNotFound"
         | "ParameterVersionNotFound"
         | "NoSuchDistribution"
         | "NoSuchInvalidation"
@@ -182,6 +194,7 @@ fn class_of(code: Option<&str>, status: u16) -> Class {
         | "MissingAuthenticationToken"
         | "OptInRequired" => Class::AccessDenied,
         _ if !(300..500).contains(&status) => Class::Ambiguous,
+        _ if status == 412 => Class::Moved,
         _ if status == 429 => Class::Throttled,
         _ => Class::Refused,
     }
@@ -232,14 +245,21 @@ mod tests {
             (Some("ParameterNotFound"), 400, Class::NotFound),
             (Some("NoSuchDistribution"), 404, Class::NotFound),
             (Some("ValidationException"), 400, Class::Refused),
+            (Some("ResourceNotFoundException"), 404, Class::NotFound),
+            (Some("ConflictException"), 409, Class::Moved),
+            (Some("ServiceQuotaExceededException"), 402, Class::Refused),
+            (Some("InternalServerException"), 500, Class::Ambiguous),
+            (None, 412, Class::Moved),
             (Some("InternalServerError"), 500, Class::Ambiguous),
             (None, 503, Class::Ambiguous),
             (None, 429, Class::Throttled),
             // An answer that says success and can't be read: who knows.
             (None, 200, Class::Ambiguous),
         ] {
-            assert_eq!(class_of(code, status), class, "{code:?} {status}");
+            assert_eq!(class_of(code, status, "it gave no reason"), class, "{code:?} {status}");
         }
+        let seen = class_of(Some("ValidationException"), 400, "Pre-Condition failed");
+        assert_eq!(seen, Class::Moved);
     }
 
     #[test]

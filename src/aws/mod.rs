@@ -6,6 +6,7 @@
 pub mod cloudfront;
 pub mod error;
 pub mod guard;
+pub mod kvs;
 pub mod ssm;
 
 use std::{
@@ -34,6 +35,7 @@ pub struct Aws {
     accounts: Arc<Mutex<HashMap<AwsAccount, SharedCredentialsProvider>>>,
     ssm: Arc<Mutex<HashMap<(AwsAccount, String), ssm::Ssm>>>,
     cloudfront: Arc<Mutex<HashMap<AwsAccount, cloudfront::CloudFront>>>,
+    kvs: Arc<Mutex<HashMap<AwsAccount, kvs::KeyValueStores>>>,
 }
 
 impl Aws {
@@ -61,6 +63,7 @@ impl Aws {
             accounts: Arc::default(),
             ssm: Arc::default(),
             cloudfront: Arc::default(),
+            kvs: Arc::default(),
         }
     }
 
@@ -81,6 +84,15 @@ impl Aws {
         }
         let client = cloudfront::CloudFront::new(&self.config(account, CLOUDFRONT_REGION).await);
         lock(&self.cloudfront).entry(account.clone()).or_insert(client).clone()
+    }
+
+    /// CloudFront's key value stores of an account.
+    pub async fn kvs(&self, account: &AwsAccount) -> kvs::KeyValueStores {
+        if let Some(client) = lock(&self.kvs).get(account) {
+            return client.clone();
+        }
+        let client = kvs::KeyValueStores::new(&self.config(account, CLOUDFRONT_REGION).await);
+        lock(&self.kvs).entry(account.clone()).or_insert(client).clone()
     }
 
     async fn config(&self, account: &AwsAccount, region: &str) -> SdkConfig {

@@ -1,4 +1,4 @@
-//! The pointer's document: what SSM holds and the edge reads.
+//! The pointer's document: what SSM or a KeyValueStore holds and the edge reads.
 //!
 //! Two formats. `plain` is the release's version and nothing else; `json` also knows a share of users,
 //! the release before, and an epoch that frees pinned visitors when it grows.
@@ -45,7 +45,7 @@ pub struct Shift {
     pub weight: u32,
 }
 
-/// What a pointer said, by target (a region). `None`: the parameter did not exist.
+/// What a pointer said, by target (a region, or `kvs`). `None`: it did not exist.
 pub type Values = BTreeMap<String, Option<String>>;
 
 /// Writes `shift` in `format`.
@@ -62,6 +62,11 @@ pub fn encode(format: PointerFormat, shift: &Shift, epoch: i64, pin_seconds: u32
             pin_seconds,
         }),
     }
+}
+
+/// True for a pointer document of ours, in the `json` format.
+pub fn is_document(value: &str) -> bool {
+    parse(value).is_some()
 }
 
 /// The epoch a value carries; 0 for anything that carries none.
@@ -124,6 +129,20 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_document_fits_a_key_value_store() {
+        let version = Some(Version::parse(&"x".repeat(crate::domain::names::VERSION_MAX)).unwrap());
+        let shift = Shift {
+            active: version.clone().unwrap(),
+            previous: version.clone(),
+            candidate: version,
+            weight: 100,
+        };
+        let value = encode(PointerFormat::Json, &shift, i64::MAX, u32::MAX);
+        let max = crate::domain::environment::router::KVS_VALUE_MAX;
+        assert!(value.len() <= max, "{} of {max}", value.len());
+    }
+
+    #[test]
     fn an_epoch_only_grows() {
         assert_eq!(next_epoch([], false), 1);
         assert_eq!(next_epoch([3, 7, 5], false), 7);
@@ -137,8 +156,10 @@ mod tests {
         for foreign in ["1.0.0", "{\"v\":2}", "", " {\"active\":1}"] {
             assert_eq!(with_epoch(foreign, 9), foreign);
             assert_eq!(epoch_of(Some(foreign)), 0);
+            assert!(!is_document(foreign));
         }
         let ours = encode(PointerFormat::Json, &shift(), 7, 1800);
+        assert!(is_document(&ours));
         assert_eq!(epoch_of(Some(&with_epoch(&ours, 9))), 9);
         assert_eq!(epoch_of(None), 0);
     }

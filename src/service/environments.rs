@@ -171,10 +171,10 @@ pub async fn put(
         }
     };
     if let Err(key) = pointers::replace(connection, id, &document.pointers()).await? {
-        let (field, words) = field_of(document, &key);
+        let field = field_of(document, &key);
         let mut error = ServiceError::new(
             Code::PointerInUse,
-            format!("{words} belongs to a component of another environment. One pointer has one owner."),
+            format!("Pointer {key} belongs to a component of another environment. One pointer has one owner."),
         );
         error.fields.push(crate::domain::error::FieldError::new(
             field,
@@ -199,18 +199,15 @@ pub async fn put(
     Ok((status(connection, environment).await?, created))
 }
 
-fn field_of(document: &EnvironmentDocument, key: &str) -> (String, String) {
-    let at = document
-        .components
-        .iter()
-        .position(|component| {
-            component
-                .pointers(&document.aws)
-                .iter()
-                .any(|pointer| pointer.key == key)
-        })
-        .unwrap_or(0);
-    (format!("components[{at}].router.parameter"), format!("Pointer {key}"))
+fn field_of(document: &EnvironmentDocument, key: &str) -> String {
+    let mut fields = document.components.iter().enumerate().flat_map(|(at, component)| {
+        let pointers = component.pointers(&document.aws).into_iter();
+        pointers.map(move |pointer| (pointer.key, at, component.router.field_of(&pointer.target)))
+    });
+    fields.find(|(owned, _, _)| owned == key).map_or_else(
+        || "components".to_owned(),
+        |(_, at, name)| format!("components[{at}].router.{name}"),
+    )
 }
 
 /// Pointers and distributions of an unfinished job stay what they are until it has ended.

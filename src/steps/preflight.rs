@@ -78,16 +78,10 @@ impl StepRunner for Preflight {
                 || pointers::ours(&mut connection, &identity.key, &ours_jobs)
                     .await?
                     .contains(&observed.value);
-            if !taken && observed.value.is_none() && !router.may_create() {
-                let message = format!(
-                    "Component {}: {} does not exist.",
-                    component.name,
-                    router.describe(&identity.target)
-                );
-                return Err(StepError::fatal(JobError::new("parameter_not_found", message).hint(
-                    "Create the parameter, correct its name in the environment's document, or set \
-                     create_parameter to true there.",
-                )));
+            if !taken && observed.value.is_none() && !router.may_create(&identity.target) {
+                let missing = router.missing(&identity.target);
+                let message = format!("Component {}: {}", component.name, missing.message);
+                return Err(StepError::fatal(JobError { message, ..missing }));
             }
             if !accepted {
                 drifted.insert(

@@ -153,14 +153,38 @@ pub async fn intend(
     .await?)
 }
 
-/// Records the answer to a write: it took effect (with a version) or was surely refused.
-pub async fn answer(connection: &mut PgConnection, write: i64, version: Option<i64>, outcome: &str) -> Result<()> {
+/// The answer to a write: it took effect (with a version) or was surely refused.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub write: i64,
+    pub version: Option<i64>,
+    /// `written` or `refused`.
+    pub outcome: &'static str,
+    /// The road has a compare-and-swap, and this write moved what it compares: no write to the pointer that
+    /// was intended before can land any more.
+    pub fences: bool,
+}
+
+/// Records the answer to a write, and that those it fences are over.
+pub async fn answer(connection: &mut PgConnection, answer: &Answer) -> Result<()> {
     sqlx::query("UPDATE pointer_writes SET answered_at = now(), version = $2, outcome = $3 WHERE id = $1")
-        .bind(write)
-        .bind(version)
-        .bind(outcome)
+        .bind(answer.write)
+        .bind(answer.version)
+        .bind(answer.outcome)
+        .execute(&mut *connection)
+        .await?;
+    if answer.fences {
+        // Intents are stored under the lease of the one job that holds the environment: their ids are in the
+        // order of the looks that they rest on.
+        sqlx::query(
+            "UPDATE pointer_writes SET answered_at = now(), outcome = 'fenced'
+             WHERE answered_at IS NULL AND id < $1
+               AND pointer_key = (SELECT pointer_key FROM pointer_writes WHERE id = $1)",
+        )
+        .bind(answer.write)
         .execute(connection)
         .await?;
+    }
     Ok(())
 }
 
@@ -198,7 +222,8 @@ pub async fn late_for(
 }
 
 /// Marks an unanswered write as landed: its value was observed, in a version later than the one it
-/// replaces, that no answered write made. Only when it is the one unanswered write of that value: a
+/// replaces, that no answered write made. Only where versions are counted: without them a value alone does
+/// not tell which write it is of. Only when it is the one unanswered write of that value: a
 /// request is sent once, so it can't land again. The caller holds the fence, so nobody stores an intent
 /// between the observation and this.
 pub async fn landed(connection: &mut PgConnection, key: &str, value: &str, version: i64) -> Result<()> {

@@ -9,6 +9,7 @@
 mod api;
 mod bad_input;
 mod binary;
+mod converge;
 mod corners;
 mod dev_command;
 mod docs;
@@ -17,6 +18,7 @@ mod edge;
 mod idempotency;
 mod layers;
 mod moto;
+mod previews;
 mod private_postgres;
 mod promotion;
 mod proofs;

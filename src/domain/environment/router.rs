@@ -19,6 +19,8 @@ pub const PARAMETER_NAME_MAX: usize = 1011;
 pub const PARAMETER_LEVELS_MAX: usize = 15;
 /// CloudFront Developer Guide, "Quotas on key value stores": characters of a key.
 pub const KVS_KEY_MAX: usize = 512;
+/// The same page: characters of a value.
+pub const KVS_VALUE_MAX: usize = 1024;
 /// The longest of what is put behind a pointer's key or name for what belongs to it.
 pub const COMPANION_SUFFIX_MAX: usize = PREVIEW_KEY_SUFFIX.len();
 /// Behind a pointer's key or name: where the edge finds the secret that previews are signed with.
@@ -58,7 +60,8 @@ pub struct SsmPointer {
     /// How long the edge pins a visitor to a release (`json` only), 0 to 86400.
     #[serde(default = "default_pin_seconds")]
     pub pin_seconds: u32,
-    /// A KeyValueStore that gets the same document (`json` only), for an edge that can't read SSM.
+    /// A KeyValueStore that gets the same document (`json` only), for an edge that can't read SSM. The key is
+    /// created at the first promotion if it is not there.
     #[serde(default)]
     #[schema(example = "arn:aws:cloudfront::111122223333:key-value-store/a1b2c3d4-5678-90ab-cdef-example11111")]
     pub kvs_arn: Option<String>,
@@ -107,6 +110,11 @@ impl Router {
             Self::SsmPointer(ssm) => ssm.format,
             Self::CloudfrontKvs(_) => PointerFormat::Json,
         }
+    }
+
+    /// The setting that says where the pointer at `target` is: what to name when somebody else has it.
+    pub fn field_of(&self, target: &str) -> &'static str {
+        if target == KVS_TARGET { "kvs_key" } else { "parameter" }
     }
 
     /// Every pointer it owns: its target, and the key that is unique over all environments.

@@ -24,6 +24,7 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/faults/{id}", delete(remove_fault))
         .route("/faults/{id}/release", post(release_fault))
         .route("/distributions", post(add_distribution))
+        .route("/key-value-stores", post(add_key_value_store))
         .route("/roles", post(register_role))
         .route("/clock", post(advance_clock))
         .fallback(unknown)
@@ -35,7 +36,7 @@ async fn health(State(shared): State<Shared>) -> Json<Value> {
         "status": "ok",
         "account_id": world.options.account_id,
         "now": world.clock.now(),
-        "services": ["ssm", "cloudfront", "sts"],
+        "services": ["ssm", "cloudfront", "cloudfront-keyvaluestore", "sts"],
     }))
 }
 
@@ -198,6 +199,20 @@ async fn add_distribution(State(shared): State<Shared>, Json(request): Json<Dist
         Json(json!({ "id": request.id, "account": account })),
     )
         .into_response()
+}
+
+#[derive(Debug, Deserialize)]
+struct KeyValueStoreRequest {
+    name: String,
+    account: Option<String>,
+}
+
+async fn add_key_value_store(State(shared): State<Shared>, Json(request): Json<KeyValueStoreRequest>) -> Response {
+    let world = &shared.world;
+    let account = request.account.as_deref().unwrap_or(&world.options.account_id);
+    let now = world.clock.now();
+    let arn = world.change(|state| state.add_key_value_store(account, &request.name, now));
+    (StatusCode::CREATED, Json(json!({ "arn": arn }))).into_response()
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,19 +1,24 @@
-//! Who signed the request: the SigV4 header read, not verified.
+//! Who signed the request: the SigV4 or SigV4A header read, not verified.
 //!
-//! The double checks what a client can get wrong without a real secret: the header's form, the
-//! credential scope, the age of the signature (*AWS Signature Version 4: a request is valid for five
+//! The double checks what a client can get wrong without a real secret: the header's form, the algorithm
+//! (SigV4A for KeyValueStore, SigV4 for the others), the credential scope, the age of the signature (*AWS Signature Version 4: a request is valid for five
 //! minutes*), and that temporary credentials come with their own session token.
 
 use axum::http::HeaderMap;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
 use super::error::{AwsError, Protocol};
+use super::kvs;
 use super::state::State;
 
 /// How far a signature's date may be from the machine's time (IAM User Guide, *Troubleshoot signed
 /// requests for AWS APIs*).
 const MAX_SKEW: TimeDelta = TimeDelta::minutes(5);
 const DATE_FORMAT: &str = "%Y%m%dT%H%M%SZ";
+/// The two algorithms (IAM User Guide, *AWS Signature Version 4 for API requests*). The asymmetric one has no
+/// region in its scope, but a signed region set.
+const SIGV4: &str = "AWS4-HMAC-SHA256";
+const SIGV4A: &str = "AWS4-ECDSA-P256-SHA256";
 
 /// How the access keys of temporary credentials begin (IAM User Guide, *IAM identifiers*).
 pub(super) const TEMPORARY_KEY: &str = "ASIA";
@@ -37,11 +42,16 @@ pub(super) struct Caller {
     pub user_id: String,
 }
 
-/// The three services word the same refusal differently.
+/// The status of a refused signature, where both JSON protocols have the same codes.
+fn json_status(protocol: Protocol) -> u16 {
+    if protocol == Protocol::RestJson { 403 } else { 400 }
+}
+
+/// The services word the same refusal differently.
 pub(super) fn missing_token(protocol: Protocol) -> AwsError {
     match protocol {
-        Protocol::Json => AwsError::new(
-            400,
+        Protocol::Json | Protocol::RestJson => AwsError::new(
+            json_status(protocol),
             "MissingAuthenticationTokenException",
             "Missing Authentication Token",
         ),
@@ -55,14 +65,18 @@ pub(super) fn missing_token(protocol: Protocol) -> AwsError {
 
 fn incomplete(protocol: Protocol, message: String) -> AwsError {
     match protocol {
-        Protocol::Json => AwsError::new(400, "IncompleteSignatureException", message),
+        Protocol::Json | Protocol::RestJson => {
+            AwsError::new(json_status(protocol), "IncompleteSignatureException", message)
+        }
         _ => AwsError::new(400, "IncompleteSignature", message),
     }
 }
 
 fn bad_signature(protocol: Protocol, message: String) -> AwsError {
     match protocol {
-        Protocol::Json => AwsError::new(400, "InvalidSignatureException", message),
+        Protocol::Json | Protocol::RestJson => {
+            AwsError::new(json_status(protocol), "InvalidSignatureException", message)
+        }
         _ => AwsError::new(403, "SignatureDoesNotMatch", message),
     }
 }
@@ -70,7 +84,9 @@ fn bad_signature(protocol: Protocol, message: String) -> AwsError {
 fn bad_token(protocol: Protocol) -> AwsError {
     let message = "The security token included in the request is invalid.";
     match protocol {
-        Protocol::Json => AwsError::new(400, "UnrecognizedClientException", message),
+        Protocol::Json | Protocol::RestJson => {
+            AwsError::new(json_status(protocol), "UnrecognizedClientException", message)
+        }
         _ => AwsError::new(403, "InvalidClientTokenId", message),
     }
 }
@@ -78,7 +94,7 @@ fn bad_token(protocol: Protocol) -> AwsError {
 fn expired_token(protocol: Protocol) -> AwsError {
     let message = "The security token included in the request is expired";
     match protocol {
-        Protocol::Json => AwsError::new(400, "ExpiredTokenException", message),
+        Protocol::Json | Protocol::RestJson => AwsError::new(json_status(protocol), "ExpiredTokenException", message),
         _ => AwsError::new(403, "ExpiredToken", message),
     }
 }
@@ -88,14 +104,16 @@ impl Signature {
     ///
     /// # Errors
     /// `MissingAuthenticationToken` without an `Authorization` header, `IncompleteSignature` when the
-    /// header or its date isn't SigV4.
+    /// header or its date isn't that of the service's algorithm.
     pub(super) fn read(headers: &HeaderMap, protocol: Protocol) -> Result<Self, AwsError> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let header = text("authorization").ok_or_else(|| missing_token(protocol))?;
         let refuse = |what: &str| incomplete(protocol, format!("{what} Authorization={header}"));
 
+        let asymmetric = header.starts_with(SIGV4A);
         let fields = header
-            .strip_prefix("AWS4-HMAC-SHA256")
+            .strip_prefix(SIGV4A)
+            .or_else(|| header.strip_prefix(SIGV4))
             .ok_or_else(|| refuse("Unsupported AWS 'algorithm'."))?;
         let field = |name: &str| {
             fields
@@ -112,16 +130,34 @@ impl Signature {
             refuse("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
         })?;
 
-        if signature.len() != 64 || !signature.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(refuse("'Signature' must be 64 hexadecimal characters."));
+        // A SigV4A signature is an ECDSA one in DER: 72 bytes at most.
+        let fits = match asymmetric {
+            true => (16..=144).contains(&signature.len()) && signature.len().is_multiple_of(2),
+            false => signature.len() == 64,
+        };
+        if !fits || !signature.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(refuse(
+                "'Signature' must be hexadecimal, and as long as the algorithm makes it.",
+            ));
         }
         if !signed.split(';').any(|name| name == "host") {
             return Err(bad_signature(protocol, "'Host' must be a 'SignedHeader'.".to_owned()));
         }
         let scope: Vec<&str> = credential.split('/').collect();
-        let [access_key, day, region, service, "aws4_request"] = scope[..] else {
-            return Err(refuse("Credential must have exactly 5 slash-delimited elements."));
+        let (access_key, day, region, service) = match (asymmetric, &scope[..]) {
+            (false, [access_key, day, region, service, "aws4_request"]) => (*access_key, *day, *region, *service),
+            (true, [access_key, day, service, "aws4_request"]) => {
+                let region_set =
+                    text("x-amz-region-set").filter(|_| signed.split(';').any(|it| it == "x-amz-region-set"));
+                let region_set = region_set.ok_or_else(|| refuse("'X-Amz-Region-Set' must be a 'SignedHeader'."))?;
+                (*access_key, *day, region_set, *service)
+            }
+            (false, _) => return Err(refuse("Credential must have exactly 5 slash-delimited elements.")),
+            (true, _) => return Err(refuse("Credential must have exactly 4 slash-delimited elements.")),
         };
+        if asymmetric != (service == kvs::SERVICE) {
+            return Err(refuse("Unsupported AWS 'algorithm' for this service."));
+        }
         if access_key.is_empty() || region.is_empty() || service.is_empty() {
             return Err(refuse("Credential must not have empty elements."));
         }
@@ -268,6 +304,40 @@ mod tests {
             Signature::read(&short, Protocol::Json).unwrap_err().code,
             "IncompleteSignatureException"
         );
+    }
+
+    #[test]
+    fn key_value_stores_are_signed_for_asymmetrically_and_nothing_else_is() {
+        let signed = |algorithm: &str, scope: &str, length: usize| {
+            let hex = "a".repeat(length);
+            let signed = "SignedHeaders=host;x-amz-date;x-amz-region-set";
+            let authorization =
+                format!("{algorithm} Credential=AKIDEXAMPLE/20260102/{scope}, {signed}, Signature={hex}");
+            let mut headers = headers(&authorization, "20260102T030405Z");
+            headers.insert("x-amz-region-set", "*".parse().unwrap());
+            headers
+        };
+        let kvs = "cloudfront-keyvaluestore/aws4_request";
+        let signature = Signature::read(&signed(SIGV4A, kvs, 142), Protocol::RestJson).unwrap();
+        assert_eq!(
+            (signature.region.as_str(), signature.service.as_str()),
+            ("*", kvs::SERVICE)
+        );
+        let mut without_region_set = signed(SIGV4A, kvs, 142);
+        without_region_set.remove("x-amz-region-set");
+        for bad in [
+            signed(SIGV4, "us-east-1/cloudfront-keyvaluestore/aws4_request", 64),
+            signed(SIGV4A, "ssm/aws4_request", 142),
+            signed(SIGV4A, "us-east-1/cloudfront-keyvaluestore/aws4_request", 142),
+            signed(SIGV4A, kvs, 141),
+            without_region_set,
+        ] {
+            let error = Signature::read(&bad, Protocol::RestJson).unwrap_err();
+            assert_eq!(
+                (error.status, error.code.as_str()),
+                (403, "IncompleteSignatureException")
+            );
+        }
     }
 
     #[test]

@@ -24,13 +24,13 @@ pub struct Call {
     pub at: DateTime<Utc>,
     /// The account it acted in; empty when the signature was refused.
     pub account: String,
-    /// The region of its credential scope; empty when the signature was refused.
+    /// The region of its credential scope, or its region set; empty when the signature was refused.
     pub region: String,
-    /// `ssm`, `cloudfront` or `sts`, as the credential scope says.
+    /// `ssm`, `cloudfront`, `cloudfront-keyvaluestore` or `sts`, as the credential scope says.
     pub service: String,
     /// `PutParameter`, for instance; empty when it could not be told.
     pub operation: String,
-    /// The parameter, distribution or role that it is about.
+    /// The parameter, distribution, key value store (its ARN) or role that it is about.
     pub resource: Option<String>,
     /// The `x-amzn-RequestId` of its answer.
     pub request_id: String,

@@ -1,4 +1,4 @@
-//! Errors as AWS words them, and the three shapes in which its protocols put them on the wire.
+//! Errors as AWS words them, and the four shapes in which its protocols put them on the wire.
 //!
 //! An error here is always an answer that a real AWS endpoint could give: never HTML, never a body
 //! that an SDK would mistake for a network fault.
@@ -44,7 +44,8 @@ impl AwsError {
         }
     }
 
-    /// SSM's word for a request that breaks a constraint (Systems Manager API Reference, *Common Errors*).
+    /// The word of SSM and KeyValueStore for a request that breaks a constraint (Systems Manager API Reference,
+    /// *Common Errors*; CloudFront API Reference, *UpdateKeys*).
     pub(super) fn validation(message: impl Into<String>) -> Self {
         Self::new(400, "ValidationException", message)
     }
@@ -57,6 +58,8 @@ pub(super) enum Protocol {
     Json,
     /// restXml: CloudFront.
     RestXml,
+    /// restJson1: KeyValueStore.
+    RestJson,
     /// awsQuery: STS.
     Query,
 }
@@ -87,6 +90,7 @@ impl Protocol {
     fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/x-amz-json-1.1",
+            Self::RestJson => "application/json",
             Self::RestXml | Self::Query => "text/xml",
         }
     }
@@ -110,7 +114,12 @@ impl Protocol {
     }
 
     fn error_answer(self, error: &AwsError, request_id: &str) -> Answer {
+        let mut headers = Vec::new();
         let body = match self {
+            Self::RestJson => {
+                headers.push(("x-amzn-errortype", error.code.clone()));
+                json!({ "Message": error.message }).to_string()
+            }
             Self::Json => match &error.message {
                 Some(message) => json!({ "__type": error.code, "message": message }).to_string(),
                 None => json!({ "__type": error.code }).to_string(),
@@ -120,7 +129,7 @@ impl Protocol {
         };
         Answer {
             status: error.status,
-            headers: Vec::new(),
+            headers,
             body,
         }
     }

@@ -16,13 +16,14 @@ use super::world::lock;
 /// What happens to a call that a fault matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultAction {
-    /// `ThrottlingException` (SSM) or `Throttling` (CloudFront, STS), 400, no effect.
+    /// `ThrottlingException` (SSM, 400; KeyValueStore, 429) or `Throttling` (CloudFront, STS, 400), no effect.
     Throttle,
     /// 503 `ServiceUnavailable`, no effect.
     Unavailable,
     /// 500 in the service's own words, no effect.
     InternalError,
-    /// `AccessDeniedException` (SSM, 400) or `AccessDenied` (403), naming caller, action and resource.
+    /// `AccessDeniedException` (SSM, 400; KeyValueStore, 403) or `AccessDenied` (403), naming caller, action and
+    /// resource.
     AccessDenied,
     /// Answers normally, this much later.
     Delay(Duration),
@@ -47,7 +48,8 @@ pub enum FaultAction {
         message: String,
     },
     /// Reads see the state before the latest change: `GetParameter` and `GetParameters` answer with
-    /// the previous version (not found when there is none), `GetInvalidation` with `InProgress`.
+    /// the previous version (not found when there is none), `GetInvalidation` with `InProgress`, a store's
+    /// `DescribeKeyValueStore` and `GetKey` with the ETag and the value before the latest change of the store.
     /// Other calls answer normally.
     StaleRead,
 }
@@ -59,9 +61,9 @@ pub struct Fault {
     pub operation: Option<String>,
     /// The account that the call acts in; `None` for any.
     pub account: Option<String>,
-    /// The region of the credential scope; `None` for any.
+    /// The region of the credential scope (`*` for KeyValueStore); `None` for any.
     pub region: Option<String>,
-    /// A part of the parameter name, distribution id or role ARN; `None` for any.
+    /// A part of the parameter name, distribution id, store ARN or role ARN; `None` for any.
     pub resource_contains: Option<String>,
     /// So many matching calls pass first.
     pub skip: u64,

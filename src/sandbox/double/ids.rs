@@ -16,8 +16,8 @@ pub(super) fn token(prefix: &str, length: usize) -> String {
     text
 }
 
-/// A request id: a random UUID.
-pub(super) fn request_id() -> String {
+/// A request id, or a key value store's.
+pub(super) fn uuid() -> String {
     uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()
 }
 

@@ -1,4 +1,4 @@
-//! The strict AWS double: SSM Parameter Store, CloudFront invalidations and STS on one port.
+//! The strict AWS double: SSM Parameter Store, CloudFront invalidations, KeyValueStore and STS on one port.
 //!
 //! It speaks the services' own wire formats, so the real SDKs are its clients, and it keeps to what
 //! AWS documents where the usual emulators don't: invalidations are `InProgress` for a while, quotas
@@ -32,6 +32,7 @@ mod error;
 mod faults;
 mod feed;
 mod ids;
+mod kvs;
 mod request;
 mod server;
 mod ssm;
@@ -78,6 +79,8 @@ pub struct DoubleOptions {
     pub account_id: String,
     /// What becomes of a caller reference that was used before.
     pub caller_reference_reuse: CallerReferenceReuse,
+    /// How a key value store refuses an ETag that is not its own any more.
+    pub stale_etag: StaleEtag,
 }
 
 impl Default for DoubleOptions {
@@ -89,6 +92,7 @@ impl Default for DoubleOptions {
             persist: None,
             account_id: "000000000000".to_owned(),
             caller_reference_reuse: CallerReferenceReuse::AsDocumented,
+            stale_etag: StaleEtag::AsDocumented,
         }
     }
 }
@@ -103,6 +107,17 @@ pub enum CallerReferenceReuse {
     /// As users have reported (aws-cdk issue 3878): any reuse is `InvalidArgument`, "a caller reference
     /// that was used for a previous invalidation batch".
     AlwaysRefused,
+}
+
+/// How PutKey, DeleteKey and UpdateKeys refuse an `If-Match` that is not the store's ETag any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StaleEtag {
+    /// As the API Reference, *UpdateKeys*, says: `ConflictException`, 409.
+    #[default]
+    AsDocumented,
+    /// As users have met it (the retry in SST's `kv-routes-update.go`): `ValidationException`, 400,
+    /// "Pre-Condition failed".
+    AsSeen,
 }
 
 /// A running double. Clones are the same double; it ends with the last of them.

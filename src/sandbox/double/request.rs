@@ -7,7 +7,7 @@ use super::auth::Caller;
 use super::error::{Answer, AwsError, Protocol};
 use super::faults::FaultAction;
 use super::world::World;
-use super::{cloudfront, ssm, sts};
+use super::{cloudfront, kvs, ssm, sts};
 
 /// A request as far as it could be understood; what could not becomes the error in `command`.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub(super) struct Parsed {
 pub(super) enum Command {
     Ssm(ssm::Command),
     CloudFront(cloudfront::Command),
+    Kvs(kvs::Command),
     Sts(sts::Command),
 }
 
@@ -41,6 +42,10 @@ impl Parsed {
         match service {
             "ssm" => ssm::read(target(parts), body),
             "cloudfront" => cloudfront::read(&parts.method, parts.uri.path(), parts.uri.query(), body),
+            kvs::SERVICE => {
+                let (path, query) = (parts.uri.path(), parts.uri.query());
+                kvs::read(&parts.method, path, query, &parts.headers, body)
+            }
             "sts" => sts::read(parts.uri.query(), body),
             other => {
                 let message = format!("This double has no service {other}.");
@@ -62,6 +67,7 @@ impl Command {
         match self {
             Self::Ssm(command) => command.apply(world, caller, stale),
             Self::CloudFront(command) => command.apply(world, caller, stale),
+            Self::Kvs(command) => command.apply(world, caller, stale),
             Self::Sts(command) => command.apply(world, caller, request_id),
         }
     }
@@ -76,8 +82,10 @@ pub(super) fn protocol(service: Option<&str>, parts: &Parts) -> Protocol {
     match service {
         Some("ssm") => Protocol::Json,
         Some("cloudfront") => Protocol::RestXml,
+        Some(kvs::SERVICE) => Protocol::RestJson,
         Some("sts") => Protocol::Query,
         _ if target(parts).is_some() => Protocol::Json,
+        _ if parts.uri.path().starts_with(kvs::ROOT) => Protocol::RestJson,
         _ if parts.uri.path() == "/" => Protocol::Query,
         _ => Protocol::RestXml,
     }
@@ -91,11 +99,14 @@ pub(super) fn fault_error(
     resource: Option<&str>,
     caller: &Caller,
 ) -> Option<AwsError> {
-    let is_ssm = service == "ssm";
     Some(match action {
         FaultAction::Throttle => {
-            let code = if is_ssm { "ThrottlingException" } else { "Throttling" };
-            AwsError::new(400, code, "Rate exceeded")
+            let (status, code) = match service {
+                "ssm" => (400, "ThrottlingException"),
+                kvs::SERVICE => (429, "ThrottlingException"),
+                _ => (400, "Throttling"),
+            };
+            AwsError::new(status, code, "Rate exceeded")
         }
         FaultAction::Unavailable => {
             let message = "The request has failed due to a temporary failure of the server.";
@@ -103,6 +114,7 @@ pub(super) fn fault_error(
         }
         FaultAction::InternalError => match service {
             "ssm" => AwsError::new(500, "InternalServerError", "An error occurred on the server side."),
+            kvs::SERVICE => AwsError::new(500, "InternalServerException", "Internal server error."),
             "cloudfront" => AwsError::new(
                 500,
                 "InternalError",
@@ -121,10 +133,10 @@ pub(super) fn fault_error(
                 caller.arn,
                 resource_arn(service, resource.unwrap_or("*"), caller),
             );
-            let (status, code) = if is_ssm {
-                (400, "AccessDeniedException")
-            } else {
-                (403, "AccessDenied")
+            let (status, code) = match service {
+                "ssm" => (400, "AccessDeniedException"),
+                kvs::SERVICE => (403, "AccessDeniedException"),
+                _ => (403, "AccessDenied"),
             };
             AwsError::new(status, code, message)
         }

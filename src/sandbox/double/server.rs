@@ -85,7 +85,7 @@ async fn answer(State(shared): State<Shared>, ConnectInfo(cut): ConnectInfo<Cut>
 }
 
 async fn process(world: Arc<World>, parts: Parts, body: Bytes) -> Reply {
-    let request_id = ids::request_id();
+    let request_id = ids::uuid();
     let guess = request::protocol(None, &parts);
     let signature = match Signature::read(&parts.headers, guess) {
         Ok(signature) => signature,

@@ -1,4 +1,5 @@
-//! Everything that the double remembers, by account: parameters, distributions, sessions and roles.
+//! Everything that the double remembers, by account: parameters, distributions, key value stores, sessions and
+//! roles.
 //!
 //! Plain data without locks or time; `world` guards it and decides when it is saved.
 
@@ -8,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::cloudfront::store::Distribution;
+use super::kvs::{self, store::KeyValueStore};
 use super::ssm::store::Parameters;
 
 /// The whole memory, as it is saved.
@@ -26,6 +28,8 @@ pub(super) struct Account {
     regions: BTreeMap<String, Parameters>,
     /// CloudFront is global: no region.
     pub distributions: BTreeMap<String, Distribution>,
+    /// By ARN; global too.
+    key_value_stores: BTreeMap<String, KeyValueStore>,
 }
 
 /// What `AssumeRole` gave out.
@@ -67,6 +71,26 @@ impl State {
 
     pub(super) fn distribution_mut(&mut self, account: &str, id: &str) -> Option<&mut Distribution> {
         self.accounts.get_mut(account)?.distributions.get_mut(id)
+    }
+
+    pub(super) fn key_value_store(&self, arn: &str) -> Option<&KeyValueStore> {
+        self.account(kvs::account_of(arn)?)?.key_value_stores.get(arn)
+    }
+
+    pub(super) fn key_value_store_mut(&mut self, arn: &str) -> Option<&mut KeyValueStore> {
+        let account = self.accounts.get_mut(kvs::account_of(arn)?)?;
+        account.key_value_stores.get_mut(arn)
+    }
+
+    /// Adds a store unless the account has one of this name. Returns its ARN.
+    pub(super) fn add_key_value_store(&mut self, account: &str, name: &str, now: DateTime<Utc>) -> String {
+        let stores = &mut self.account_mut(account).key_value_stores;
+        if let Some((arn, _)) = stores.iter().find(|(_, store)| store.name == name) {
+            return arn.clone();
+        }
+        let arn = kvs::new_arn(account);
+        stores.insert(arn.clone(), KeyValueStore::new(name, now));
+        arn
     }
 
     pub(super) fn session(&self, access_key: &str) -> Option<&Session> {

@@ -4,5 +4,6 @@ mod admin;
 mod cloudfront;
 mod faults;
 mod identity;
+mod kvs;
 mod ssm;
 pub mod support;

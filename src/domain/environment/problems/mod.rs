@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     ArtifactSource, AwsAccount, COMPONENTS_MAX, Cdn, Component, Converge, Edge, EdgeMode, EnvironmentDocument,
-    Invalidate, Router,
+    Invalidate,
     cdn::{INVALIDATION_PATHS_MAX, INVALIDATION_TIMEOUT_MAX_SECONDS, INVALIDATION_WILDCARDS_MAX},
     edge::CONVERGE_ADDRESSES_MAX,
 };
@@ -34,17 +34,10 @@ impl EnvironmentDocument {
                 wrong(format!("{field}.name"), "another component has this name");
             }
             check_component(component, &field, &mut wrong);
-            if component
-                .pointers(&self.aws)
-                .into_iter()
-                .any(|pointer| !keys.insert(pointer.key))
-            {
-                let name = match &component.router {
-                    Router::SsmPointer(_) => "parameter",
-                    Router::CloudfrontKvs(_) => "kvs_key",
-                };
+            let mut pointers = component.pointers(&self.aws).into_iter();
+            if let Some(taken) = pointers.find(|pointer| !keys.insert(pointer.key.clone())) {
                 wrong(
-                    format!("{field}.router.{name}"),
+                    format!("{field}.router.{}", component.router.field_of(&taken.target)),
                     "another component or region of this environment has this pointer: one pointer has one owner",
                 );
             }

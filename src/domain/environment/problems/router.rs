@@ -10,16 +10,6 @@ use crate::domain::{
 };
 
 pub(super) fn check(router: &Router, field: &str, wrong: &mut impl FnMut(String, &str)) {
-    let in_kvs = match router {
-        Router::SsmPointer(ssm) => ssm.projection().is_some(),
-        Router::CloudfrontKvs(_) => true,
-    };
-    if in_kvs {
-        wrong(
-            format!("{field}.kvs_arn"),
-            "this version does not write to a KeyValueStore yet",
-        );
-    }
     match router {
         Router::SsmPointer(settings) => check_ssm(settings, field, wrong),
         Router::CloudfrontKvs(settings) => check_kvs(settings, field, wrong),
@@ -44,7 +34,7 @@ fn check_ssm(pointer: &SsmPointer, field: &str, wrong: &mut impl FnMut(String, &
             } else if key.is_none() && pointer.projection().is_some_and(|(_, key)| !is_kvs_key(key)) {
                 wrong(
                     format!("{field}.kvs_key"),
-                    "is needed: the parameter's name is too long to be the key",
+                    "is needed: the parameter's name can't be the key (it is too long, or ends in .last-good)",
                 );
             }
             if pointer.format == PointerFormat::Plain {
@@ -79,13 +69,12 @@ const KVS_ARN: &str = "a KeyValueStore's ARN such as arn:aws:cloudfront::1111222
 const KVS_KEY: &str = "a key such as storefront/production: 1 to 500 characters of letters, digits and _.:/-, not one \
                        that ends in .last-good or .preview-key";
 
+/// In the partition `aws`: KeyValueStore has no endpoint in the others (the SDK's endpoint rules).
 fn is_kvs_arn(text: &str) -> bool {
     let parts: Vec<&str> = text.splitn(6, ':').collect();
     let id = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    matches!(parts[..], ["arn", partition, "cloudfront", "", account, resource]
-    if partition.starts_with("aws")
-        && partition.chars().all(|c| c.is_ascii_lowercase() || c == '-')
-        && account.len() == 12
+    matches!(parts[..], ["arn", "aws", "cloudfront", "", account, resource]
+    if account.len() == 12
         && account.chars().all(|c| c.is_ascii_digit())
         && resource.strip_prefix("key-value-store/").is_some_and(|name| {
             (1..=128).contains(&name.len()) && name.chars().all(id)
@@ -108,8 +97,8 @@ fn check_parameter_name(name: &str) -> Result<(), &'static str> {
     if bare.is_empty() || name.ends_with('/') || name.contains("//") || !name.chars().all(allowed) {
         return Err("a parameter's name such as /storefront/production/release: letters, digits and _.-/");
     }
-    if name.len() + COMPANION_SUFFIX_MAX > PARAMETER_NAME_MAX || name.matches('/').count() > PARAMETER_LEVELS_MAX {
-        return Err("at most 999 characters and 15 levels");
+    if name.len() > PARAMETER_NAME_MAX || name.matches('/').count() > PARAMETER_LEVELS_MAX {
+        return Err("at most 1011 characters and 15 levels");
     }
     if name.contains('/') && !name.starts_with('/') {
         return Err("a parameter's name with a path begins with '/'");
@@ -121,4 +110,143 @@ fn check_parameter_name(name: &str) -> Result<(), &'static str> {
         return Err("AWS keeps names that begin with aws or ssm for itself");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::domain::environment::EnvironmentDocument;
+
+    const ARN: &str = "arn:aws:cloudfront::111122223333:key-value-store/a1b2c3d4-5678-90ab-cdef-example11111";
+
+    fn fields(routers: &[Value]) -> Vec<String> {
+        let components: Vec<Value> = routers
+            .iter()
+            .enumerate()
+            .map(|(at, router)| json!({"name": format!("c{at}"), "router": router}))
+            .collect();
+        let document = json!({"aws": {"region": "us-east-1"}, "components": components});
+        let document: EnvironmentDocument = serde_json::from_value(document).unwrap();
+        let problems = document.problems().into_iter();
+        problems
+            .map(|problem| problem.field.trim_start_matches("components[0].router.").to_owned())
+            .collect()
+    }
+
+    fn kvs(change: Value) -> Value {
+        changed(
+            json!({"kind": "cloudfront_kvs", "kvs_arn": ARN, "kvs_key": "storefront/production"}),
+            change,
+        )
+    }
+
+    fn projected(change: Value) -> Value {
+        changed(
+            json!({"kind": "ssm_pointer", "parameter": "/p", "kvs_arn": ARN}),
+            change,
+        )
+    }
+
+    fn changed(mut router: Value, change: Value) -> Value {
+        for (key, value) in change.as_object().unwrap() {
+            router[key] = value.clone();
+        }
+        router
+    }
+
+    #[test]
+    fn a_key_in_a_store_is_accepted() {
+        let longest = "k".repeat(500);
+        for key in ["storefront/production", "a", "A_.:/-9", "last-good", &longest] {
+            assert_eq!(fields(&[kvs(json!({"kvs_key": key}))]), [""; 0], "{key}");
+            assert_eq!(fields(&[projected(json!({"kvs_key": key}))]), [""; 0], "{key}");
+        }
+        assert_eq!(fields(&[kvs(json!({"create_key": true, "pin_seconds": 0}))]), [""; 0]);
+        assert_eq!(
+            fields(&[projected(json!({}))]),
+            [""; 0],
+            "the parameter's name is the key"
+        );
+    }
+
+    #[test]
+    fn an_arn_that_is_not_a_stores_is_named() {
+        let long = format!("arn:aws:cloudfront::111122223333:key-value-store/{}", "x".repeat(129));
+        for arn in [
+            "",
+            "storefront",
+            "arn:aws:cloudfront::111122223333:distribution/E2EXAMPLE",
+            "arn:aws:cloudfront::1111:key-value-store/x",
+            "arn:aws:cloudfront::11112222333x:key-value-store/x",
+            "arn:aws:cloudfront:us-east-1:111122223333:key-value-store/x",
+            "arn:aws:cloudfront::111122223333:key-value-store/",
+            "arn:aws:cloudfront::111122223333:key-value-store/x/y",
+            "arn:aws-cn:cloudfront::111122223333:key-value-store/x",
+            "arn:aws:ssm::111122223333:key-value-store/x",
+            &long,
+        ] {
+            assert_eq!(fields(&[kvs(json!({"kvs_arn": arn}))]), ["kvs_arn"], "{arn}");
+            assert_eq!(fields(&[projected(json!({"kvs_arn": arn}))]), ["kvs_arn"], "{arn}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_no_pointer_can_have_is_named() {
+        let long = "k".repeat(501);
+        for key in [
+            "",
+            "a b",
+            "é",
+            "a\n",
+            "x.last-good",
+            "x.preview-key",
+            ".last-good",
+            &long,
+        ] {
+            assert_eq!(fields(&[kvs(json!({"kvs_key": key}))]), ["kvs_key"], "{key}");
+            assert_eq!(fields(&[projected(json!({"kvs_key": key}))]), ["kvs_key"], "{key}");
+        }
+        for parameter in [format!("/{}", "p".repeat(600)), "/a/b.last-good".to_owned()] {
+            let router = projected(json!({"parameter": parameter}));
+            assert_eq!(fields(&[router]), ["kvs_key"], "the name can't be the key");
+            let router = projected(json!({"parameter": parameter, "kvs_key": "key"}));
+            assert_eq!(fields(&[router]), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_named() {
+        let key_alone = json!({"kind": "ssm_pointer", "parameter": "/p", "kvs_key": "key"});
+        assert_eq!(fields(&[key_alone]), ["kvs_key"]);
+        assert_eq!(fields(&[projected(json!({"format": "plain"}))]), ["format"]);
+        assert_eq!(fields(&[kvs(json!({"edge_ttl_seconds": 3601}))]), ["edge_ttl_seconds"]);
+        assert_eq!(fields(&[kvs(json!({"pin_seconds": 86_401}))]), ["pin_seconds"]);
+        for (kind, field) in [
+            ("cloudfront_kvs", "format"),
+            ("cloudfront_kvs", "parameter"),
+            ("ssm_pointer", "create_key"),
+        ] {
+            let router = match kind {
+                "ssm_pointer" => projected(json!({field: true})),
+                _ => kvs(json!({field: "x"})),
+            };
+            let error = serde_json::from_value::<super::Router>(router).unwrap_err().to_string();
+            assert!(error.contains(field), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_has_one_owner_within_an_environment() {
+        let taken = |field: &str| vec![format!("components[1].router.{field}")];
+        assert_eq!(fields(&[kvs(json!({})), kvs(json!({}))]), taken("kvs_key"));
+        let same = projected(json!({"kvs_key": "storefront/production"}));
+        assert_eq!(fields(&[same.clone(), kvs(json!({}))]), taken("kvs_key"));
+        assert_eq!(fields(&[kvs(json!({})), same]), taken("kvs_key"));
+        assert_eq!(
+            fields(&[projected(json!({})), projected(json!({"kvs_key": "other"}))]),
+            taken("parameter")
+        );
+        assert_eq!(fields(&[kvs(json!({})), kvs(json!({"kvs_key": "other"}))]), [""; 0]);
+    }
 }
