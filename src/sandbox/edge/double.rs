@@ -1,6 +1,6 @@
 //! The AWS double as what a local edge looks at.
 //!
-//! [`Bucket`] and [`Store`] take a closure, so that one line says which bucket or store of which account is meant.
+//! [`Bucket`] and [`Store`] take a closure, so that they can look at anything; the others know the double.
 
 use async_trait::async_trait;
 
@@ -42,7 +42,7 @@ fn key_of(path: &str) -> Option<String> {
     String::from_utf8(key).ok()
 }
 
-/// A CloudFront KeyValueStore, or anything else that gives all its keys.
+/// Anything that gives all its keys.
 pub struct Store<F>(F);
 
 impl<F: Fn() -> Result<KeyValues, StoreError> + Send + Sync> Store<F> {
@@ -55,6 +55,30 @@ impl<F: Fn() -> Result<KeyValues, StoreError> + Send + Sync> Store<F> {
 impl<F: Fn() -> Result<KeyValues, StoreError> + Send + Sync> PointerStore for Store<F> {
     fn read(&self) -> Result<KeyValues, StoreError> {
         (self.0)()
+    }
+}
+
+/// A CloudFront KeyValueStore.
+pub struct KeyValueStore {
+    double: AwsDouble,
+    arn: String,
+}
+
+impl KeyValueStore {
+    pub fn new(double: &AwsDouble, arn: &str) -> Self {
+        Self {
+            double: double.clone(),
+            arn: arn.to_owned(),
+        }
+    }
+}
+
+impl PointerStore for KeyValueStore {
+    fn read(&self) -> Result<KeyValues, StoreError> {
+        match self.double.kvs_etag(&self.arn) {
+            Some(_) => Ok(self.double.kvs_snapshot(&self.arn)),
+            None => Err(StoreError("there is no such key value store".to_owned())),
+        }
     }
 }
 

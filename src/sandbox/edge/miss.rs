@@ -133,6 +133,7 @@ fn headers(object: &Object) -> HeaderMap {
         (header::CONTENT_TYPE, Some(content_type)),
         (header::ETAG, object.etag.as_deref()),
         (header::CACHE_CONTROL, object.cache_control.as_deref()),
+        (header::CONTENT_ENCODING, object.content_encoding.as_deref()),
     ];
     for (name, value) in told {
         if let Some(Ok(value)) = value.map(HeaderValue::try_from) {

@@ -62,7 +62,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    double::{Bucket, DistributionInvalidations, Parameter, Store},
+    double::{Bucket, DistributionInvalidations, KeyValueStore, Parameter, Store},
     functions::FunctionSources,
     js::FunctionError,
     options::{EdgeOptions, FunctionConfig, Routing},

@@ -36,6 +36,7 @@ pub struct Object {
     pub etag: Option<String>,
     pub last_modified: Option<DateTime<Utc>>,
     pub cache_control: Option<String>,
+    pub content_encoding: Option<String>,
     /// Other headers: metadata, or what an origin says that isn't S3.
     pub headers: Vec<(String, String)>,
 }

@@ -34,7 +34,8 @@ async fn the_second_request_is_a_hit_with_an_age() {
     stage.advance(Duration::from_secs(90));
     let second = stage.get(PATH, &[SUBRESOURCE]).await;
     assert_eq!(second.x_cache(), "Hit from cloudfront");
-    assert!(["90", "91"].contains(&second.header("age").unwrap()));
+    let age: u64 = second.header("age").unwrap().parse().unwrap();
+    assert!((90..100).contains(&age), "{age}");
     assert_eq!(second.header("via"), Some(via));
     assert_ne!(second.header("x-amz-cf-id"), first.header("x-amz-cf-id"));
     assert_eq!(second.body, first.body);
@@ -119,9 +120,9 @@ async fn a_missing_file_is_a_404_without_marks_that_is_kept_for_ten_seconds() {
     assert!(missing.text().contains("NoSuchKey"));
     assert_eq!((missing.release(), missing.cookies().len()), (None, 0));
     stage.put("releases/1.42.0/new.js", "new");
-    stage.advance(Duration::from_secs(8));
+    stage.advance(Duration::from_secs(5));
     assert_eq!(stage.get("/new.js", &[]).await.status, 404);
-    stage.advance(Duration::from_secs(2));
+    stage.advance(Duration::from_secs(5));
     assert_eq!(stage.get("/new.js", &[]).await.status, 200);
     let counters = stage.edge.counters();
     assert_eq!((counters.hits, counters.misses), (1, 2));

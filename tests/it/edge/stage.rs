@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use greenlight::{
     domain::environment::Fallback,
     sandbox::{
-        double::AwsDouble,
+        double::{AwsDouble, DoubleOptions},
         edge::{
             Bucket, DistributionInvalidations, EdgeOptions, FunctionConfig, KeyValues, LocalEdge, Object, Routing,
             Store, StoreError,
@@ -31,10 +31,11 @@ use crate::double::support;
 pub const KEY: &str = "/storefront/production/release";
 pub const BLUE: &str = "1.42.0";
 pub const GREEN: &str = "1.43.0";
-/// How old a point of presence's pointer gets on this stage.
-pub const TTL: Duration = Duration::from_secs(60);
+/// How old a point of presence's pointer gets on this stage. Long, as all times here: they are moved, not waited for,
+/// and what passes by itself meanwhile has to be nothing beside them.
+pub const TTL: Duration = Duration::from_secs(600);
 /// How long the double's invalidations take.
-pub const INVALIDATION: Duration = Duration::from_secs(2);
+pub const INVALIDATION: Duration = Duration::from_secs(200);
 
 /// What a browser sends with a navigation, and with what a page asks for.
 pub const NAVIGATE: (&str, &str) = ("sec-fetch-mode", "navigate");
@@ -83,7 +84,11 @@ impl Stage {
     }
 
     pub async fn with(change: impl FnOnce(&mut EdgeOptions)) -> Self {
-        let double = support::double().await;
+        let double = AwsDouble::start(DoubleOptions {
+            invalidation_duration: INVALIDATION,
+            ..DoubleOptions::default()
+        });
+        let double = double.await.unwrap();
         double.add_distribution(support::DISTRIBUTION);
         let bucket = Shared::default();
         let store = Arc::new(Mutex::new(Ok(KeyValues::from([(

@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 use super::range::{Wanted, wanted};
 use crate::sandbox::edge::cache::Stored;
 
-/// What of a stored answer goes out with a 304 (RFC 9110, section 15.4.5).
-const NOT_ABOUT_THE_BODY: [HeaderName; 2] = [header::CONTENT_TYPE, header::CONTENT_LENGTH];
+/// What of a stored answer stays out of a 304 (RFC 9110, section 15.4.5).
+const ABOUT_THE_BODY: [HeaderName; 3] = [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LENGTH];
 
 /// An answer with all that the origin says, and nothing of the edge's own yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(in crate::sandbox::edge) fn answer_to(parts: &Parts, stored: &Stored) -> Dra
         if is_not_modified(&parts.headers, &stored.headers) {
             draft.status = StatusCode::NOT_MODIFIED;
             draft.body = Bytes::new();
-            for name in NOT_ABOUT_THE_BODY {
+            for name in ABOUT_THE_BODY {
                 draft.headers.remove(name);
             }
             return draft;
