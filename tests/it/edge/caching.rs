@@ -10,7 +10,11 @@ use std::{
 
 use async_trait::async_trait;
 use greenlight::sandbox::edge::{Object, Origin, OriginError, Routing};
-use tokio::sync::Semaphore;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::Semaphore,
+};
 
 use super::stage::{INVALIDATION, NAVIGATE, SUBRESOURCE, Stage, object};
 use crate::double::support::soon;
@@ -213,4 +217,26 @@ async fn while_the_origin_is_down_what_has_expired_is_good_enough() {
     assert_eq!((nothing.status, nothing.x_cache()), (502, "Error from cloudfront"));
     origin.fails.store(false, Ordering::SeqCst);
     assert_eq!(stage.get("/other.js", &[]).await.status, 200, "a failure isn't kept");
+}
+
+#[tokio::test]
+async fn an_edge_that_is_shut_down_lets_its_ports_and_idle_connections_go() {
+    let stage = Stage::new(Routing::ViewerRewrite).await;
+    let mut idle = TcpStream::connect(stage.edge.address()).await.unwrap();
+    idle.write_all(b"GET /app.js HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut first = [0; 12];
+    idle.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    let limit = Duration::from_secs(4);
+    tokio::time::timeout(limit, stage.edge.shutdown())
+        .await
+        .expect("nothing is left behind");
+    stage.edge.shutdown().await;
+    let mut rest = Vec::new();
+    soon(idle.read_to_end(&mut rest)).await.unwrap();
+    for address in stage.edge.pop_addresses().iter().chain([&stage.edge.address()]) {
+        TcpStream::connect(address).await.unwrap_err();
+    }
 }
