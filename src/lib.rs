@@ -11,7 +11,7 @@
 //! traffic, cdn → aws                   the roads
 //! outbound                             guarded requests to URLs that users name
 //! everyone → domain → nothing          the words
-//! sandbox                              `greenlight dev`: private PostgreSQL, strict AWS double
+//! sandbox                              `greenlight dev`: private PostgreSQL, strict AWS double, local edge
 //! ```
 
 pub mod aws;

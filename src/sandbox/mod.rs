@@ -7,5 +7,6 @@
 
 pub mod dev;
 pub mod double;
+pub mod edge;
 pub mod folder_lock;
 pub mod postgres;

@@ -30,6 +30,7 @@ mod cloudfront;
 mod cut;
 mod error;
 mod faults;
+mod feed;
 mod ids;
 mod kvs;
 mod request;

@@ -6,4 +6,4 @@ mod faults;
 mod identity;
 mod kvs;
 mod ssm;
-mod support;
+pub mod support;
