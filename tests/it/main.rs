@@ -14,6 +14,7 @@ mod dev_command;
 mod docs;
 mod double;
 mod idempotency;
+mod kvs;
 mod layers;
 mod moto;
 mod private_postgres;
