@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod database;
+pub mod emulator;
 pub mod folder;
 pub mod probe;
 pub mod process;
