@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use crate::engine::EngineConfig;
+use crate::{engine::EngineConfig, outbound::AllowList};
 
 /// What a replica does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -46,6 +46,16 @@ pub struct ServeOptions {
 
     #[command(flatten)]
     pub engine: EngineOptions,
+
+    /// Networks that URLs in environments may lead to although they are not public, with commas between
+    /// them: 10.1.0.0/16. All others that are private, local or reserved are refused.
+    #[arg(
+        long,
+        env = "GREENLIGHT_OUTBOUND_ALLOW",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub outbound_allow: AllowList,
 }
 
 /// How jobs are run.

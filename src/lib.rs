@@ -3,12 +3,13 @@
 //! The map of the code; imports go downwards only (`tests/it/layers.rs` holds that):
 //!
 //! ```text
-//! server                               puts the rooms together
+//! server, secrets                      put the rooms together
 //! http → service, engine, store        what people call
 //! service → engine, store              the use-cases
-//! steps → engine, traffic, cdn, store  what a job can do
+//! steps → engine, traffic, cdn, outbound, store   what a job can do
 //! engine → store                       durable execution, knows no step
 //! traffic, cdn → aws                   the roads
+//! outbound                             guarded requests to URLs that users name
 //! everyone → domain → nothing          the words
 //! sandbox                              `greenlight dev`: private PostgreSQL, strict AWS double
 //! ```
@@ -19,8 +20,10 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod http;
+pub mod outbound;
 #[cfg(feature = "dev")]
 pub mod sandbox;
+pub mod secrets;
 pub mod server;
 pub mod service;
 pub mod steps;

@@ -132,6 +132,7 @@ async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         .with_context(|| format!("could not listen on {}", options.listen))?;
     let aws = Aws::from_environment().await;
     let server = ServerOptions {
+        outbound_allow: options.outbound_allow,
         database_url: options.database.database_url,
         role: options.role,
         migrate: !options.no_migrate,

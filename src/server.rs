@@ -16,6 +16,8 @@ use crate::{
     config::{EngineOptions, ServeRole},
     engine::{Engine, EngineConfig, Hub, Worker, worker::Pulse},
     http::{self, ApiState},
+    outbound::{AllowList, Outbound},
+    secrets::AwsSecrets,
     service::activation::Activator,
     steps,
     store::{Store, idempotency},
@@ -33,13 +35,15 @@ pub struct ServerOptions {
     pub role: ServeRole,
     pub migrate: bool,
     pub engine: EngineOptions,
+    /// Networks that users' URLs may lead to although they are not public.
+    pub outbound_allow: AllowList,
 }
 
 /// The engine with every step there is.
-pub fn engine(store: &Store, aws: &Aws, config: EngineConfig) -> Engine {
+pub fn engine(store: &Store, aws: &Aws, outbound: &Outbound, config: EngineConfig) -> Engine {
     Engine {
         store: store.clone(),
-        steps: Arc::new(steps::all(aws)),
+        steps: Arc::new(steps::all(aws, outbound)),
         activator: Arc::new(Activator { store: store.clone() }),
         config,
     }
@@ -61,6 +65,7 @@ pub async fn run(
             .context("could not migrate the database")?;
     }
     let store = Store::connect(&options.database_url, options.engine.database_connections)?;
+    let outbound = Outbound::new(options.outbound_allow);
     let hub = Hub::default();
     // The listener outlives the worker and the API: it is stopped last.
     let stop_listening = CancellationToken::new();
@@ -69,11 +74,12 @@ pub async fn run(
     let (worker, pulse) = match options.role {
         ServeRole::Api => (None, None),
         ServeRole::Worker | ServeRole::All => {
-            let (task, pulse) = start_worker(engine(&store, &aws, options.engine.engine()), &hub, &stop);
+            let (task, pulse) = start_worker(engine(&store, &aws, &outbound, options.engine.engine()), &hub, &stop);
             (Some(task), Some(pulse))
         }
     };
     let state = ApiState {
+        secrets: Arc::new(AwsSecrets { aws }),
         store,
         hub,
         pulse,

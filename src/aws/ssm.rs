@@ -86,15 +86,34 @@ impl Ssm {
         self.put(name, value, false, guard).await
     }
 
+    /// Creates a parameter of type `SecureString`, under the account's own key for Parameter Store.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn create_secret(&self, name: &str, value: &str, guard: WriteGuard) -> Result<i64, AwsError> {
+        self.put_as(name, value, Some(ParameterType::SecureString), guard).await
+    }
+
     async fn put(&self, name: &str, value: &str, overwrite: bool, guard: WriteGuard) -> Result<i64, AwsError> {
         // An overwrite without a type keeps the parameter's own: a SecureString stays one.
         let kind = (!overwrite).then_some(ParameterType::String);
+        self.put_as(name, value, kind, guard).await
+    }
+
+    /// With a type it is created, without one written over.
+    async fn put_as(
+        &self,
+        name: &str,
+        value: &str,
+        kind: Option<ParameterType>,
+        guard: WriteGuard,
+    ) -> Result<i64, AwsError> {
         let answer = self
             .client
             .put_parameter()
             .name(name)
             .value(value)
-            .overwrite(overwrite)
+            .overwrite(kind.is_none())
             .set_type(kind)
             .customize()
             .config_override(within(guard))

@@ -330,6 +330,7 @@ pub struct Job {
     pub created_by: String,
     pub started_at: Option<DateTime<Utc>>,
     pub traffic_shifted_at: Option<DateTime<Utc>>,
+    pub converged_at: Option<DateTime<Utc>>,
     pub settled_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
 }

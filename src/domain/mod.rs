@@ -13,6 +13,7 @@ pub mod job;
 pub mod names;
 pub mod plan;
 pub mod pointer;
+pub mod preview;
 pub mod release;
 pub mod role;
 pub mod schedule;

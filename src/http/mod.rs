@@ -23,6 +23,8 @@ pub mod routes;
 pub mod views;
 pub mod watch;
 
+use std::sync::Arc;
+
 use axum::{Router, http::header::CONTENT_TYPE, middleware::from_fn, routing::get};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -33,15 +35,18 @@ pub use openapi::{openapi, openapi_json};
 
 use crate::{
     engine::{Hub, worker::Pulse},
+    service::previews::Secrets,
     store::Store,
 };
-use routes::{apps, environments, events, jobs, promotions, releases, rollbacks};
+use routes::{apps, environments, events, jobs, previews, promotions, releases, rollbacks};
 
 /// What handlers need.
 #[derive(Debug, Clone)]
 pub struct ApiState {
     pub store: Store,
     pub hub: Hub,
+    /// Of previews.
+    pub secrets: Arc<dyn Secrets>,
     /// Of the worker in this process; `None` with the role `api`.
     pub pulse: Option<Pulse>,
     /// Ends what waits: event streams, and `?wait=`.
@@ -64,6 +69,7 @@ fn api() -> OpenApiRouter<ApiState> {
         .routes(routes!(releases::get_release))
         .routes(routes!(promotions::start_promotion))
         .routes(routes!(rollbacks::start_rollback))
+        .routes(routes!(previews::create_preview))
         .routes(routes!(jobs::list_jobs))
         .routes(routes!(jobs::get_job))
         .routes(routes!(events::list_job_events))

@@ -47,6 +47,8 @@ pub fn status(code: Code) -> StatusCode {
         | Code::ActiveChanged
         | Code::NothingToRollBackTo
         | Code::PointerInUse
+        | Code::PreviewUnsupported
+        | Code::PreviewKeyUnavailable
         | Code::AppNotEmpty
         | Code::JobSuperseded
         | Code::NotAbortable
@@ -58,7 +60,7 @@ pub fn status(code: Code) -> StatusCode {
             StatusCode::UNPROCESSABLE_ENTITY
         }
         Code::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
-        Code::DatabaseUnavailable | Code::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DatabaseUnavailable | Code::AwsUnavailable | Code::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

@@ -26,6 +26,9 @@ pub enum Code {
     NotARollbackTarget,
     ArtifactMissing,
     PointerInUse,
+    PreviewUnsupported,
+    PreviewKeyUnavailable,
+    AwsUnavailable,
     AppNotEmpty,
     JobSuperseded,
     NotAbortable,
@@ -39,7 +42,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Code; 27] = [
+    pub const ALL: [Code; 30] = [
         Code::NotFound,
         Code::ValidationFailed,
         Code::MalformedRequest,
@@ -57,6 +60,9 @@ impl Code {
         Code::NotARollbackTarget,
         Code::ArtifactMissing,
         Code::PointerInUse,
+        Code::PreviewUnsupported,
+        Code::PreviewKeyUnavailable,
+        Code::AwsUnavailable,
         Code::AppNotEmpty,
         Code::JobSuperseded,
         Code::NotAbortable,
@@ -88,6 +94,9 @@ impl Code {
             Self::NotARollbackTarget => "not_a_rollback_target",
             Self::ArtifactMissing => "artifact_missing",
             Self::PointerInUse => "pointer_in_use",
+            Self::PreviewUnsupported => "preview_unsupported",
+            Self::PreviewKeyUnavailable => "preview_key_unavailable",
+            Self::AwsUnavailable => "aws_unavailable",
             Self::AppNotEmpty => "app_not_empty",
             Self::JobSuperseded => "job_superseded",
             Self::NotAbortable => "not_abortable",
@@ -120,6 +129,9 @@ impl Code {
             Self::NothingToRollBackTo => "There is nothing to roll back to",
             Self::NotARollbackTarget => "This release never served here",
             Self::ArtifactMissing => "The release does not fit the environment",
+            Self::PreviewUnsupported => "Nothing here can be previewed",
+            Self::PreviewKeyUnavailable => "The secret that previews are signed with can't be had",
+            Self::AwsUnavailable => "AWS did not answer",
             Self::PointerInUse => "Another component owns this pointer",
             Self::AppNotEmpty => "The application still has environments",
             Self::JobSuperseded => "A later job has taken over",

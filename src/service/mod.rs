@@ -7,6 +7,7 @@ pub mod activation;
 pub mod apps;
 pub mod environments;
 pub mod error;
+pub mod previews;
 pub mod promotions;
 pub mod releases;
 pub mod rollbacks;

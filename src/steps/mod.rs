@@ -4,6 +4,7 @@
 //! [`StepRunner`], and its line in [`all`]. A step must be safe to repeat: it stores what it found and
 //! what it is about to do before it does it, and looks before it writes.
 
+pub mod converge;
 pub mod edge_ttl;
 pub mod flip;
 pub mod invalidate;
@@ -24,6 +25,7 @@ use crate::{
         job::Step,
     },
     engine::{StepContext, StepError, Steps},
+    outbound::Outbound,
     store::{
         StoreError,
         pointers::{self, Pointer},
@@ -32,12 +34,18 @@ use crate::{
 };
 
 /// Every kind of step.
-pub fn all(aws: &Aws) -> Steps {
+pub fn all(aws: &Aws, outbound: &Outbound) -> Steps {
     Steps::default()
         .with("preflight", Arc::new(preflight::Preflight { aws: aws.clone() }))
         .with("flip", Arc::new(flip::FlipStep { aws: aws.clone() }))
         .with("edge_ttl", Arc::new(edge_ttl::EdgeTtl))
         .with("invalidate", Arc::new(invalidate::Invalidate { aws: aws.clone() }))
+        .with(
+            "converge",
+            Arc::new(converge::ConvergeStep {
+                outbound: outbound.clone(),
+            }),
+        )
         .with("settle", Arc::new(settle::Settle { aws: aws.clone() }))
 }
 

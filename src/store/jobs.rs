@@ -267,6 +267,22 @@ pub async fn end_queued(
     Ok(done.rows_affected() == 1)
 }
 
+/// Notes when the public URL of every component of this round that is asked has named the release. Called with the
+/// result of each; only the last one's call changes anything.
+pub async fn converged(connection: &mut PgConnection, id: Uuid) -> Result<()> {
+    sqlx::query(
+        "UPDATE jobs SET converged_at = now()
+         WHERE id = $1 AND NOT EXISTS (
+             SELECT 1 FROM steps s
+             WHERE s.job_id = jobs.id AND s.round = jobs.round AND s.direction = 'forward' AND s.kind = 'converge'
+               AND (s.state <> 'succeeded' OR NOT coalesce((s.output ->> 'converged')::boolean, false)))",
+    )
+    .bind(id)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Asks an unfinished job to abort, and lets a waiting one be claimed at once.
 pub async fn request_abort(connection: &mut PgConnection, id: Uuid, by: &str) -> Result<()> {
     sqlx::query(
@@ -290,7 +306,8 @@ pub async fn reopen(connection: &mut PgConnection, id: Uuid, state: JobState, ro
                          lease_epoch = lease_epoch + 1, abort_requested_at = NULL,
                          error = CASE WHEN $2 = 'unwinding' THEN cause END,
                          cause = CASE WHEN $2 = 'unwinding' THEN cause END,
-                         abort_requested_by = NULL, traffic_shifted_at = NULL, finished_at = NULL
+                         abort_requested_by = NULL, traffic_shifted_at = NULL, converged_at = NULL,
+                         finished_at = NULL
          WHERE id = $1",
     )
     .bind(id)

@@ -6,6 +6,7 @@
 
 pub mod apps;
 pub mod audit;
+pub mod clock;
 pub mod deployments;
 pub mod environments;
 pub mod events;

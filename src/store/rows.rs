@@ -22,7 +22,7 @@ macro_rules! job_columns {
          state, holds, round, waiting_for, waiting_reason, \
          CASE WHEN lease_owner IS NULL THEN claimable_at END AS waiting_until, \
          lease_epoch, abort_requested_at IS NOT NULL AS abort_requested, error, cause, warnings, reason, superseded_by, \
-         created_at, created_by, started_at, traffic_shifted_at, settled_at, finished_at"
+         created_at, created_by, started_at, traffic_shifted_at, converged_at, settled_at, finished_at"
     };
 }
 pub(super) use job_columns;
@@ -57,6 +57,7 @@ pub(super) struct JobRow {
     created_by: String,
     started_at: Option<DateTime<Utc>>,
     traffic_shifted_at: Option<DateTime<Utc>>,
+    converged_at: Option<DateTime<Utc>>,
     settled_at: Option<DateTime<Utc>>,
     finished_at: Option<DateTime<Utc>>,
 }
@@ -101,6 +102,7 @@ impl TryFrom<JobRow> for Job {
             created_by: row.created_by,
             started_at: row.started_at,
             traffic_shifted_at: row.traffic_shifted_at,
+            converged_at: row.converged_at,
             settled_at: row.settled_at,
             finished_at: row.finished_at,
         })

@@ -18,7 +18,10 @@ use crate::{
         kvs::{self, Update},
     },
     domain::{
-        environment::{AwsAccount, CloudfrontKvs, Component, PointerIdentity, router::LAST_GOOD_SUFFIX},
+        environment::{
+            AwsAccount, CloudfrontKvs, Component, PointerIdentity,
+            router::{LAST_GOOD_SUFFIX, PREVIEW_KEY_SUFFIX},
+        },
         error::JobError,
         pointer::{self, PointerFormat, Shift},
     },
@@ -32,6 +35,7 @@ pub struct KvsPointer {
     arn: String,
     key: String,
     last_good: String,
+    preview_key: String,
 }
 
 impl KvsPointer {
@@ -42,6 +46,7 @@ impl KvsPointer {
             arn: arn.to_owned(),
             key: key.to_owned(),
             last_good: format!("{key}{LAST_GOOD_SUFFIX}"),
+            preview_key: format!("{key}{PREVIEW_KEY_SUFFIX}"),
         }
     }
 
@@ -80,6 +85,30 @@ impl KvsPointer {
             // An ETag never comes back. Should a change that changes nothing leave it as it is, nothing is fenced.
             fences: after != before,
         })
+    }
+
+    pub async fn observe_preview_key(&self) -> Result<Observed, AwsError> {
+        let entry = self
+            .aws
+            .kvs(&self.account)
+            .await
+            .observe(&self.arn, &self.preview_key)
+            .await?;
+        Ok(Observed {
+            value: entry.value,
+            version: None,
+            etag: Some(entry.etag),
+        })
+    }
+
+    pub async fn write_preview_key(&self, seen: &Observed, value: &str, guard: WriteGuard) -> Result<(), AwsError> {
+        let update = Update {
+            puts: vec![(&self.preview_key, value)],
+            deletes: Vec::new(),
+        };
+        let before = seen.etag.as_deref().unwrap_or_default();
+        let store = self.aws.kvs(&self.account).await;
+        store.update(&self.arn, before, &update, guard).await.map(|_| ())
     }
 
     /// What to tell when the key does not exist and may not be made.
@@ -146,6 +175,20 @@ impl TrafficRouter for CloudfrontKvsRouter {
     /// A store keeps no versions.
     async fn at_version(&self, _target: &str, _version: i64) -> Result<Option<String>, AwsError> {
         Ok(None)
+    }
+
+    async fn observe_preview_key(&self, _target: &str) -> Result<Observed, AwsError> {
+        self.pointer.observe_preview_key().await
+    }
+
+    async fn write_preview_key(
+        &self,
+        _target: &str,
+        seen: &Observed,
+        value: &str,
+        guard: WriteGuard,
+    ) -> Result<(), AwsError> {
+        self.pointer.write_preview_key(seen, value, guard).await
     }
 
     fn describe(&self, _target: &str) -> String {

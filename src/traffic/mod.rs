@@ -7,6 +7,7 @@
 //! implements [`TrafficRouter`], and its line in [`router`].
 
 pub mod cloudfront_kvs;
+pub mod preview;
 pub mod ssm_pointer;
 
 use async_trait::async_trait;
@@ -75,6 +76,18 @@ pub trait TrafficRouter: Send + Sync {
 
     /// What the pointer said in an earlier version, if that is still known.
     async fn at_version(&self, target: &str, version: i64) -> Result<Option<String>, AwsError>;
+
+    /// The secret beside the pointer that the edge verifies previews with. Never from a cache.
+    async fn observe_preview_key(&self, target: &str) -> Result<Observed, AwsError>;
+
+    /// Makes that secret `value`, given what it was seen to be.
+    async fn write_preview_key(
+        &self,
+        target: &str,
+        seen: &Observed,
+        value: &str,
+        guard: WriteGuard,
+    ) -> Result<(), AwsError>;
 
     /// The pointer in words, for messages.
     fn describe(&self, target: &str) -> String;

@@ -17,7 +17,10 @@ use crate::{
         guard::WriteGuard,
     },
     domain::{
-        environment::{AwsAccount, Component, PointerIdentity, SsmPointer, router::KVS_TARGET},
+        environment::{
+            AwsAccount, Component, PointerIdentity, SsmPointer,
+            router::{KVS_TARGET, PREVIEW_KEY_SUFFIX},
+        },
         error::JobError,
         pointer::{self, Shift},
     },
@@ -43,6 +46,10 @@ impl SsmPointerRouter {
                 .map(|(arn, key)| KvsPointer::new(aws, account, arn, key)),
             pointers: component.pointers(account),
         }
+    }
+
+    fn preview_key(&self) -> String {
+        format!("{}{PREVIEW_KEY_SUFFIX}", self.settings.parameter)
     }
 
     /// The key in the KeyValueStore, if that is the target.
@@ -125,6 +132,40 @@ impl TrafficRouter for SsmPointerRouter {
             Err(error) if error.class == Class::Refused => Ok(None),
             other => other,
         }
+    }
+
+    async fn observe_preview_key(&self, target: &str) -> Result<Observed, AwsError> {
+        if let Some(key) = self.projected(target) {
+            return key.observe_preview_key().await;
+        }
+        let ssm = self.aws.ssm(&self.account, target).await;
+        Ok(match ssm.get(&self.preview_key()).await? {
+            Some(parameter) => Observed {
+                value: Some(parameter.value),
+                version: Some(parameter.version),
+                etag: None,
+            },
+            None => Observed::default(),
+        })
+    }
+
+    async fn write_preview_key(
+        &self,
+        target: &str,
+        seen: &Observed,
+        value: &str,
+        guard: WriteGuard,
+    ) -> Result<(), AwsError> {
+        if let Some(key) = self.projected(target) {
+            return key.write_preview_key(seen, value, guard).await;
+        }
+        let ssm = self.aws.ssm(&self.account, target).await;
+        let name = self.preview_key();
+        let written = match seen.value {
+            Some(_) => ssm.overwrite(&name, value, guard).await,
+            None => ssm.create_secret(&name, value, guard).await,
+        };
+        written.map(|_| ())
     }
 
     fn describe(&self, target: &str) -> String {

@@ -9,6 +9,7 @@
 mod api;
 mod bad_input;
 mod binary;
+mod converge;
 mod corners;
 mod dev_command;
 mod docs;
@@ -18,6 +19,7 @@ mod kvs;
 mod layers;
 mod ministack;
 mod moto;
+mod previews;
 mod private_postgres;
 mod promotion;
 mod proofs;

@@ -31,7 +31,7 @@ pub struct Converge {
     /// Answers in a row, from each address, that must name the release in `x-greenlight-release`; 1 to 100.
     #[serde(default = "default_consecutive")]
     pub consecutive: u32,
-    /// Between two rounds of asking, 100 to 60000.
+    /// Between two rounds of asking, 100 to 60000; after 15 s four times that.
     #[serde(default = "default_interval_ms")]
     pub interval_ms: u32,
     /// 1 to 3600.

@@ -64,6 +64,16 @@ const REFUSALS: &[(&str, &[Code])] = &[
         ],
     ),
     ("list_jobs", &[]),
+    (
+        "create_preview",
+        &[
+            Code::NotFound,
+            Code::ArtifactMissing,
+            Code::PreviewUnsupported,
+            Code::PreviewKeyUnavailable,
+            Code::AwsUnavailable,
+        ],
+    ),
     ("get_job", &[Code::NotFound]),
     ("list_job_events", &[Code::NotFound, Code::ShuttingDown]),
     ("abort_job", &[Code::NotFound, Code::NotAbortable]),

@@ -7,6 +7,7 @@ pub mod apps;
 pub mod environments;
 pub mod events;
 pub mod jobs;
+pub mod previews;
 pub mod promotions;
 pub mod releases;
 pub mod rollbacks;

@@ -46,6 +46,11 @@ pub struct JobView {
     pub started_at: Option<DateTime<Utc>>,
     /// When every pointer had been written and every edge and cache had been told: everybody is on the release.
     pub traffic_shifted_at: Option<DateTime<Utc>>,
+    /// When the public URL of every component that is asked (`edge.converge`) named the release; null when none is.
+    pub converged_at: Option<DateTime<Utc>>,
+    /// From `created_at` to `converged_at`.
+    #[schema(example = 6.42)]
+    pub converged_after_seconds: Option<f64>,
     /// When the new state was proven and recorded.
     pub settled_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
@@ -80,7 +85,7 @@ pub struct StepView {
     pub position: i32,
     #[schema(example = "traffic:web")]
     pub stage: String,
-    /// `preflight`, `flip`, `edge_ttl`, `invalidate` or `settle`.
+    /// `preflight`, `flip`, `edge_ttl`, `invalidate`, `converge` or `settle`.
     #[schema(example = "flip")]
     pub kind: &'static str,
     #[schema(example = "web")]
@@ -164,6 +169,8 @@ impl From<JobWithSteps> for JobView {
             created_at: job.created_at,
             started_at: job.started_at,
             traffic_shifted_at: job.traffic_shifted_at,
+            converged_at: job.converged_at,
+            converged_after_seconds: job.converged_at.map(|at| seconds_between(job.created_at, at)),
             settled_at: job.settled_at,
             finished_at: job.finished_at,
             created_by: job.created_by,
@@ -174,6 +181,10 @@ impl From<JobWithSteps> for JobView {
             steps: steps.into_iter().map(StepView::from).collect(),
         }
     }
+}
+
+fn seconds_between(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
+    to.signed_duration_since(from).as_seconds_f64()
 }
 
 /// Something that happened to a job.

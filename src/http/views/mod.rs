@@ -6,10 +6,12 @@ pub mod app;
 pub mod environment;
 pub mod job;
 pub mod plan;
+pub mod preview;
 pub mod release;
 
 pub use app::AppView;
 pub use environment::{DeploymentView, EnvironmentView};
 pub use job::{EventView, JobView};
 pub use plan::PlanView;
+pub use preview::PreviewView;
 pub use release::ReleaseView;

@@ -12,6 +12,7 @@ use crate::{
     aws::Aws,
     config::{EngineOptions, ServeRole},
     domain::role::Role,
+    outbound::AllowList,
     server::{self, ServerOptions},
     service::tokens,
     store::Store,
@@ -39,6 +40,8 @@ pub(super) async fn start_service(
         .await
         .context("could not migrate the database")?;
     let options = ServerOptions {
+        // The local edge is on loopback.
+        outbound_allow: AllowList::loopback(),
         database_url: database_url.to_owned(),
         role: ServeRole::All,
         migrate: false,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{names, without_workers};
 use crate::support::{ENVIRONMENT, TestApp, web, web_with};
 
-const JOB: [&str; 23] = [
+const JOB: [&str; 25] = [
     "id",
     "kind",
     "app",
@@ -36,6 +36,8 @@ const JOB: [&str; 23] = [
     "waiting_until",
     "round",
     "superseded_by",
+    "converged_at",
+    "converged_after_seconds",
 ];
 const STEP: [&str; 16] = [
     "position",
@@ -88,6 +90,7 @@ fn assert_job(job: &Value, state: &str) {
     }
     for field in [
         "created_at",
+        "converged_at",
         "started_at",
         "traffic_shifted_at",
         "settled_at",

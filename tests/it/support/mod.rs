@@ -21,10 +21,12 @@ use greenlight::{
     domain::role::Role,
     engine::{EngineConfig, Hub, Worker},
     http::{ApiState, router},
+    outbound::{AllowList, Outbound},
     sandbox::{
         dev::sdk_config,
         double::{AwsDouble, DoubleOptions, InvalidationView, StaleEtag},
     },
+    secrets::AwsSecrets,
     server::engine,
     service::tokens,
     store::{CommitProbe, Store},
@@ -104,7 +106,9 @@ impl TestApp {
         let hub = Hub::default();
         let stop = CancellationToken::new();
         tokio::spawn(hub.clone().listen(store.clone(), stop.clone()));
+        let aws = Aws::with_config(&sdk_config(&double.endpoint_url()));
         let state = ApiState {
+            secrets: Arc::new(AwsSecrets { aws }),
             store: store.clone(),
             hub: hub.clone(),
             pulse: None,
@@ -134,7 +138,7 @@ impl TestApp {
 
     /// Starts a worker; returns its place in `workers`.
     pub fn start_worker(&mut self) -> usize {
-        let engine = engine(&self.store, &self.aws(), self.engine.clone());
+        let engine = engine(&self.store, &self.aws(), &outbound(), self.engine.clone());
         self.workers.push(tokio::spawn(
             Worker::new(engine, self.hub.clone()).run(self.stop.clone()),
         ));
@@ -309,6 +313,11 @@ impl TestApp {
         references.dedup();
         assert_eq!(references.len(), all, "two invalidations of one step: {references:?}");
     }
+}
+
+/// Asks loopback, where the tests' sites are.
+pub fn outbound() -> Outbound {
+    Outbound::new(AllowList::loopback())
 }
 
 fn active_of(value: Option<String>) -> Option<String> {

@@ -97,8 +97,8 @@ fn check_parameter_name(name: &str) -> Result<(), &'static str> {
     if bare.is_empty() || name.ends_with('/') || name.contains("//") || !name.chars().all(allowed) {
         return Err("a parameter's name such as /storefront/production/release: letters, digits and _.-/");
     }
-    if name.len() + COMPANION_SUFFIX_MAX > PARAMETER_NAME_MAX || name.matches('/').count() > PARAMETER_LEVELS_MAX {
-        return Err("at most 999 characters and 15 levels");
+    if name.len() > PARAMETER_NAME_MAX || name.matches('/').count() > PARAMETER_LEVELS_MAX {
+        return Err("at most 1011 characters and 15 levels");
     }
     if name.contains('/') && !name.starts_with('/') {
         return Err("a parameter's name with a path begins with '/'");

@@ -1,0 +1,54 @@
+//! The secret that a component's edge verifies previews with: beside the pointer, the same in every target.
+
+use std::time::Duration;
+
+use super::{Observed, TrafficRouter};
+use crate::{
+    aws::{
+        error::{AwsError, Class},
+        guard::WriteGuard,
+    },
+    domain::error::Retry,
+};
+
+/// How long one write may take.
+const WRITE_WITHIN: Duration = Duration::from_secs(8);
+/// Somebody may make it at the same time: then theirs is taken.
+const TRIES: u32 = 8;
+
+/// The secret; `fresh` where there is none yet. A target that has another one, or none, gets that of the first.
+///
+/// # Errors
+/// Whatever AWS says. Safe to repeat, also side by side: everybody ends with the same one.
+pub async fn secret(router: &dyn TrafficRouter, fresh: &str) -> Result<String, AwsError> {
+    let mut tries = 1;
+    loop {
+        match try_once(router, fresh).await {
+            // Made or changed meanwhile by somebody else: look again.
+            Err(error)
+                if matches!(error.class, Class::Refused | Class::Moved)
+                    && error.retry() != Retry::No
+                    && tries < TRIES =>
+            {
+                tries += 1
+            }
+            ended => return ended,
+        }
+    }
+}
+
+async fn try_once(router: &dyn TrafficRouter, fresh: &str) -> Result<String, AwsError> {
+    let mut seen: Vec<(&str, Observed)> = Vec::new();
+    for pointer in router.pointers() {
+        seen.push((&pointer.target, router.observe_preview_key(&pointer.target).await?));
+    }
+    let known = seen.iter().find_map(|(_, observed)| observed.value.clone());
+    let secret = known.unwrap_or_else(|| fresh.to_owned());
+    for (target, observed) in &seen {
+        if observed.value.as_deref() != Some(secret.as_str()) {
+            let guard = WriteGuard::new(WRITE_WITHIN);
+            router.write_preview_key(target, observed, &secret, guard).await?;
+        }
+    }
+    Ok(secret)
+}
