@@ -339,7 +339,7 @@ see_to_packages() {
 }
 
 see_to_test_packages() {
-  see_to_packages test "the tests talk to the service and to an AWS emulator with boto3 and moto" || return 0
+  see_to_packages test "the tests talk to AWS emulators (moto, ministack), and to our own with boto3" || return 0
   say "Python $(.venv/bin/python -c 'import platform; print(platform.python_version())') in .venv"
 }
 

@@ -4,6 +4,7 @@ Usage: python3 boto3_double.py ENDPOINT_URL
 """
 
 import json
+import socket
 import sys
 import urllib.request
 
@@ -168,6 +169,43 @@ def roles():
     sts.assume_role(RoleArn=role, RoleSessionName="job-1", ExternalId="handshake")
 
 
+def stores():
+    """KeyValueStore. boto3 signs for it with SigV4A, which takes awscrt."""
+    arn = admin("/key-value-stores", {"name": "shared"})["arn"]
+    account, resolve = "000000000000", socket.getaddrinfo
+
+    # boto3 puts the account's id in front of the host of any endpoint; no resolver has such a name.
+    def without_account(host, *arguments, **options):
+        return resolve(host.removeprefix(f"{account}."), *arguments, **options)
+
+    socket.getaddrinfo = without_account
+    kvs, call = client("cloudfront-keyvaluestore"), {"KvsARN": arn}
+    described = kvs.describe_key_value_store(**call)
+    expect((described["KvsARN"], described["ItemCount"], described["Status"]), (arn, 0, "READY"))
+    expect(described["Created"].year >= 2024, True)
+    first = described["ETag"]
+    put = kvs.put_key(Key="storefront/production", Value="1.0.0", IfMatch=first, **call)
+    expect((put["ItemCount"], put["TotalSizeInBytes"]), (1, 26))
+    got = kvs.get_key(Key="storefront/production", **call)
+    expect((got["Key"], got["Value"]), ("storefront/production", "1.0.0"))
+    put = {"Key": "storefront/production", "Value": "1.1.0"}
+    refused("ConflictException", 409, kvs.put_key, IfMatch=first, **put, **call)
+    refused("ResourceNotFoundException", 404, kvs.get_key, Key="none", **call)
+    now = kvs.describe_key_value_store(**call)["ETag"]
+    missing = [{"Key": "none"}]
+    refused("ResourceNotFoundException", 404, kvs.update_keys, IfMatch=now, Puts=[put], Deletes=missing, **call)
+    now = kvs.update_keys(IfMatch=now, Puts=[put, {"Key": "a b", "Value": "é"}], **call)["ETag"]
+    now = kvs.delete_key(Key="a b", IfMatch=now, **call)["ETag"]
+    many = [{"Key": str(number), "Value": "v"} for number in range(12)]
+    now = kvs.update_keys(IfMatch=now, Puts=many, **call)["ETag"]
+    pages = list(kvs.get_paginator("list_keys").paginate(**call))
+    expect([len(page["Items"]) for page in pages], [10, 3])
+    expect(pages[1]["Items"][-1], put)
+    long = {"Key": "long", "Value": "x" * 1025}
+    refused("ServiceQuotaExceededException", 402, kvs.update_keys, IfMatch=now, Puts=[long], **call)
+    socket.getaddrinfo = resolve
+
+
 def faults():
     ssm = client("ssm")
     admin("/faults", {"operation": "GetParameter", "action": "throttle", "times": 1})
@@ -180,5 +218,6 @@ def faults():
 parameters()
 invalidations()
 roles()
+stores()
 faults()
 print("ok")

@@ -1,7 +1,7 @@
 //! The integration tests: one binary, one file a story.
 //!
 //! Everything is real: PostgreSQL (a private one, started by the first test that needs it), the router,
-//! the engine. AWS is the strict double, and once more moto. Time is moved, not slept: see
+//! the engine. AWS is the strict double, and once more moto and ministack. Time is moved, not slept: see
 //! [`support::TestApp::advance`].
 #![cfg(feature = "dev")]
 #![allow(clippy::disallowed_methods, reason = "tests look at the machine's clock")]
@@ -16,7 +16,9 @@ mod docs;
 mod double;
 mod edge;
 mod idempotency;
+mod kvs;
 mod layers;
+mod ministack;
 mod moto;
 mod previews;
 mod private_postgres;

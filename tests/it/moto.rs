@@ -3,197 +3,27 @@
 //! Where it differs from AWS and from the double: an invalidation is complete when it is made, its status
 //! reads `COMPLETED`, and a `CallerReference` sent again makes a second one. So nothing is killed here.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::Command,
-    thread,
-};
-
-use aws_config::{Region, SdkConfig, sts::AssumeRoleProvider};
+use aws_config::sts::AssumeRoleProvider;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_cloudfront::types::{
-    CustomOriginConfig, DefaultCacheBehavior, DistributionConfig, Origin, OriginProtocolPolicy, Origins,
-    ViewerProtocolPolicy,
-};
-use aws_sdk_ssm::types::ParameterType;
-use greenlight::sandbox::dev::sdk_config;
 use serde_json::{Value, json};
-use tokio::sync::{OnceCell, oneshot};
-use uuid::Uuid;
+use tokio::sync::OnceCell;
 
 use crate::support::{
     ENVIRONMENT, REGION, SECOND_REGION,
-    process::{Api, Process, Replica, Site, eventually},
+    emulator::{Emulator, Program, value_of},
     web_with,
 };
 
-/// A running moto.
-struct Moto {
-    _process: Process,
-    endpoint_url: String,
-}
-
 /// One moto for all tests, each of which has a parameter of its own.
-async fn moto() -> &'static Moto {
-    static MOTO: OnceCell<Moto> = OnceCell::const_new();
-    MOTO.get_or_init(Moto::start).await
-}
-
-impl Moto {
-    /// Starts it on a port of its own choice, and waits until it answers.
-    async fn start() -> Self {
-        let python = env::var_os("GREENLIGHT_TEST_PYTHON").map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python"),
-            PathBuf::from,
-        );
-        let mut process = start_for_good(&python).await;
-        let endpoint_url = eventually("moto says where it listens", async || {
-            let said = process.said().join("\n");
-            assert_eq!(process.status(), None, "{}", missing(&python, &said));
-            let (_, rest) = said.split_once("Running on ")?;
-            Some(rest.split_whitespace().next()?.to_owned())
-        })
-        .await;
-        let api = Api::new(endpoint_url.strip_prefix("http://").unwrap().parse().unwrap(), None);
-        eventually("moto answers", async || {
-            api.try_get("/moto-api/data.json")
-                .await
-                .is_ok_and(|answer| answer.status == 200)
-                .then_some(())
-        })
-        .await;
-        Self {
-            _process: process,
-            endpoint_url,
-        }
-    }
-
-    fn sdk(&self, region: &'static str) -> SdkConfig {
-        sdk_config(&self.endpoint_url)
-            .into_builder()
-            .region(Region::from_static(region))
-            .build()
-    }
-
-    fn ssm(&self, region: &'static str) -> aws_sdk_ssm::Client {
-        aws_sdk_ssm::Client::new(&self.sdk(region))
-    }
-
-    fn cloudfront(&self) -> aws_sdk_cloudfront::Client {
-        aws_sdk_cloudfront::Client::new(&self.sdk(REGION))
-    }
-
-    /// What the parameter says.
-    async fn pointer_in(&self, region: &'static str, parameter: &str) -> Option<String> {
-        value_of(&self.ssm(region), parameter).await
-    }
-
-    async fn put_parameter(&self, region: &'static str, parameter: &str, value: &str) {
-        let put = self
-            .ssm(region)
-            .put_parameter()
-            .name(parameter)
-            .value(value)
-            .overwrite(true);
-        put.r#type(ParameterType::String).send().await.unwrap();
-    }
-
-    /// Makes a distribution. Returns its id.
-    async fn distribution(&self) -> String {
-        let origin = Origin::builder()
-            .id("origin")
-            .domain_name("origin.example.com")
-            .custom_origin_config(
-                CustomOriginConfig::builder()
-                    .http_port(80)
-                    .https_port(443)
-                    .origin_protocol_policy(OriginProtocolPolicy::HttpsOnly)
-                    .build()
-                    .unwrap(),
-            )
-            .build()
-            .unwrap();
-        let behavior = DefaultCacheBehavior::builder()
-            .target_origin_id("origin")
-            .viewer_protocol_policy(ViewerProtocolPolicy::RedirectToHttps)
-            .build()
-            .unwrap();
-        let config = DistributionConfig::builder()
-            .caller_reference(Uuid::now_v7().to_string())
-            .comment("")
-            .enabled(true)
-            .origins(Origins::builder().quantity(1).items(origin).build().unwrap())
-            .default_cache_behavior(behavior)
-            .build()
-            .unwrap();
-        let made = self
-            .cloudfront()
-            .create_distribution()
-            .distribution_config(config)
-            .send()
-            .await
-            .unwrap();
-        made.distribution.unwrap().id
-    }
-
-    /// The invalidations of a distribution.
-    async fn invalidations(&self, distribution: &str) -> usize {
-        let listed = self
-            .cloudfront()
-            .list_invalidations()
-            .distribution_id(distribution)
-            .send()
-            .await
-            .unwrap();
-        listed.invalidation_list.unwrap().items().len()
-    }
-
-    /// A replica that works on it.
-    async fn replica(&self) -> (Replica, Api) {
-        let site = Site::new(&self.endpoint_url).await;
-        let replica = site.replica().await;
-        let api = site.api(&replica);
-        (replica, api)
-    }
-}
-
-async fn value_of(ssm: &aws_sdk_ssm::Client, parameter: &str) -> Option<String> {
-    match ssm.get_parameter().name(parameter).send().await {
-        Ok(answer) => answer.parameter.unwrap().value,
-        Err(error) => {
-            let error = error.into_service_error();
-            assert!(error.is_parameter_not_found(), "{error:?}");
-            None
-        }
-    }
-}
-
-/// Starts the program from a thread that never ends, so that it lives until this process ends.
-async fn start_for_good(python: &Path) -> Process {
-    let mut command = Command::new(python);
-    command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]);
-    for variable in ["PYTHONPATH", "PYTHONHOME", "MOTO_PORT"] {
-        command.env_remove(variable);
-    }
-    let (started, process) = oneshot::channel();
-    thread::spawn(move || {
-        let _ = started.send(Process::try_start(&mut command));
-        loop {
-            thread::park();
-        }
-    });
-    process
-        .await
-        .unwrap()
-        .unwrap_or_else(|error| panic!("{}", missing(python, &error.to_string())))
-}
-
-fn missing(python: &Path, why: &str) -> String {
-    format!(
-        "this test needs moto: run `scripts/setup.sh test` (tried {} -m moto.server: {why})",
-        python.display()
-    )
+async fn moto() -> &'static Emulator {
+    static MOTO: OnceCell<Emulator> = OnceCell::const_new();
+    let program = Program {
+        module: "moto.server",
+        arguments: &["-H", "127.0.0.1", "-p", "0"],
+        environment: &[],
+        health: "/moto-api/data.json",
+    };
+    MOTO.get_or_init(|| Emulator::start(program)).await
 }
 
 /// The release that a JSON pointer names.

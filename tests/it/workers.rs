@@ -1,54 +1,22 @@
 //! Several workers on one database: leases, fences, hand-over, waking.
 
 use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use futures::future::BoxFuture;
 use greenlight::{
     engine::{EngineConfig, Hub, Worker},
     sandbox::double::{Fault, FaultAction},
     server::engine,
-    store::CommitProbe,
 };
 use serde_json::{Value, json};
-use tokio::{sync::Notify, time::timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use crate::support::{TestApp, TestAppOptions, outbound, web, web_with};
+use crate::support::{TestApp, TestAppOptions, outbound, probe::PauseAfterIntents, web, web_with};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Pauses the first worker that has stored its intents, until it is told to go on.
-#[derive(Default)]
-struct PauseAfterIntents {
-    armed: AtomicBool,
-    paused: Notify,
-    go_on: Notify,
-}
-
-impl fmt::Debug for PauseAfterIntents {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PauseAfterIntents")
-    }
-}
-
-impl CommitProbe for PauseAfterIntents {
-    fn committed(&self, _job: Uuid, what: &'static str) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            if what == "intents" && self.armed.swap(false, Ordering::SeqCst) {
-                self.paused.notify_one();
-                self.go_on.notified().await;
-            }
-        })
-    }
-}
 
 #[tokio::test]
 async fn a_paused_workers_late_write_is_put_right_and_its_result_is_not_stored() {

@@ -9,6 +9,7 @@ mod identities;
 mod limits;
 mod members;
 mod state;
+mod stores;
 
 use axum::{
     body::Body,

@@ -101,14 +101,14 @@ async fn a_saved_state_is_there_after_a_restart() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-/// The interpreter is `GREENLIGHT_TEST_PYTHON`, or `python3`; it needs boto3.
+/// The interpreter is `GREENLIGHT_TEST_PYTHON`, or `python3`; it needs boto3 and awscrt.
 #[tokio::test(flavor = "multi_thread")]
 async fn boto3_reads_the_same_wire_formats() {
     let python = std::env::var("GREENLIGHT_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let has_boto3 = Command::new(&python).args(["-c", "import boto3"]).output();
+    let has_boto3 = Command::new(&python).args(["-c", "import boto3, awscrt"]).output();
     assert!(
         has_boto3.is_ok_and(|output| output.status.success()),
-        "{python} has no boto3: install it, or name an interpreter that has it in GREENLIGHT_TEST_PYTHON"
+        "{python} has no boto3[crt]: install it, or name an interpreter that has it in GREENLIGHT_TEST_PYTHON"
     );
     let double = double().await;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/boto3_double.py");
@@ -118,10 +118,9 @@ async fn boto3_reads_the_same_wire_formats() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.trim() == "ok", "{said}\n{complained}");
-    assert!(
-        double
-            .calls()
-            .iter()
-            .any(|call| call.operation == "AssumeRole" && call.outcome.is_ok())
-    );
+    for operation in ["AssumeRole", "UpdateKeys"] {
+        let calls = double.calls();
+        let mut calls = calls.iter().filter(|call| call.operation == operation);
+        assert!(calls.any(|call| call.outcome.is_ok()), "{operation}");
+    }
 }

@@ -2,7 +2,9 @@
 
 pub mod answer;
 pub mod database;
+pub mod emulator;
 pub mod folder;
+pub mod probe;
 pub mod process;
 pub mod time;
 
@@ -22,7 +24,7 @@ use greenlight::{
     outbound::{AllowList, Outbound},
     sandbox::{
         dev::sdk_config,
-        double::{AwsDouble, DoubleOptions, InvalidationView},
+        double::{AwsDouble, DoubleOptions, InvalidationView, StaleEtag},
     },
     secrets::AwsSecrets,
     server::engine,
@@ -48,6 +50,7 @@ pub struct TestAppOptions {
     pub invalidation: Duration,
     pub engine: EngineConfig,
     pub probe: Option<Arc<dyn CommitProbe>>,
+    pub stale_etag: StaleEtag,
 }
 
 impl Default for TestAppOptions {
@@ -57,6 +60,7 @@ impl Default for TestAppOptions {
             invalidation: Duration::ZERO,
             engine: EngineOptions::default().engine(),
             probe: None,
+            stale_etag: StaleEtag::AsDocumented,
         }
     }
 }
@@ -88,6 +92,7 @@ impl TestApp {
         let database_url = database::fresh().await;
         let double = AwsDouble::start(DoubleOptions {
             invalidation_duration: options.invalidation,
+            stale_etag: options.stale_etag,
             ..DoubleOptions::default()
         })
         .await
@@ -277,6 +282,21 @@ impl TestApp {
         active_of(self.pointer_in(region))
     }
 
+    /// The key value store of the tests. Made when it is first asked for.
+    pub fn store_arn(&self) -> String {
+        self.double.add_key_value_store("shared")
+    }
+
+    /// What a key of that store says.
+    pub fn key(&self, key: &str) -> Option<String> {
+        self.double.kvs_value(&self.store_arn(), key)
+    }
+
+    /// Which release a key of that store names as active.
+    pub fn active_in_key(&self, key: &str) -> Option<String> {
+        active_of(self.key(key))
+    }
+
     pub fn invalidations(&self) -> Vec<InvalidationView> {
         self.double.invalidations(DISTRIBUTION)
     }
@@ -346,4 +366,21 @@ pub fn api_and_web() -> Value {
     document
 }
 
+/// Like [`web`], with the pointer in a created key of the tests' store.
+pub fn web_in_kvs(store_arn: &str) -> Value {
+    let mut document = web();
+    document["components"][0]["router"] = json!({
+        "kind": "cloudfront_kvs", "kvs_arn": store_arn, "kvs_key": KEY, "edge_ttl_seconds": 0, "create_key": true
+    });
+    document
+}
+
+/// Like [`web`], with the parameter's document also in a key of the tests' store.
+pub fn web_projected(store_arn: &str) -> Value {
+    web_with(json!({"kvs_arn": store_arn, "kvs_key": KEY}))
+}
+
+/// A key of the tests' store, and the copy behind it.
+pub const KEY: &str = "storefront/production";
+pub const LAST_GOOD: &str = "storefront/production.last-good";
 pub const API_PARAMETER: &str = "/storefront/production/api-release";
