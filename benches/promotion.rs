@@ -9,17 +9,22 @@
 //! | `latency` | POST until settled; against a bare loop of the same calls, and a script of `aws` commands |
 //! | `throughput` | two hundred environments at once, one replica and two |
 //! | `footprint` | memory, CPU time and start of the service, idle and with ten thousand waiting jobs |
+//! | `edge` | a hundred promotions and rollbacks under a constant load on the local edge |
 //! | `house` | what it all runs on |
 //! | `report` | medians and lines |
 //!
 //! To add a figure: a function in the file that it belongs to, and a `report::row` that names its aim.
 
+#[path = "promotion/edge.rs"]
+mod edge;
 #[path = "promotion/footprint.rs"]
 mod footprint;
 #[path = "promotion/house.rs"]
 mod house;
 #[path = "promotion/latency.rs"]
 mod latency;
+#[path = "../tests/it/support/load.rs"]
+mod load;
 #[path = "promotion/report.rs"]
 mod report;
 #[path = "promotion/throughput.rs"]
@@ -38,7 +43,7 @@ use house::House;
 /// Far more than a run needs: something hangs.
 const DEADLINE: Duration = Duration::from_secs(1800);
 
-const USAGE: &str = "usage: cargo bench --bench promotion -- [--quick] [--only latency|throughput|footprint]";
+const USAGE: &str = "usage: cargo bench --bench promotion -- [--quick] [--only latency|throughput|footprint|edge]";
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +57,7 @@ enum Part {
     Latency,
     Throughput,
     Footprint,
+    Edge,
 }
 
 impl Options {
@@ -71,6 +77,7 @@ impl Options {
                         Some("latency") => Part::Latency,
                         Some("throughput") => Part::Throughput,
                         Some("footprint") => Part::Footprint,
+                        Some("edge") => Part::Edge,
                         _ => bail!("{USAGE}"),
                     });
                 }
@@ -132,6 +139,9 @@ async fn measure(house: &House, options: Options) -> anyhow::Result<()> {
     }
     if options.includes(Part::Footprint) {
         footprint::measure(house, options.quick).await?;
+    }
+    if options.includes(Part::Edge) {
+        edge::measure(house, options.quick).await?;
     }
     Ok(())
 }

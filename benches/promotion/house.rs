@@ -178,6 +178,8 @@ impl Replica {
             .env_clear()
             .env("DATABASE_URL", database_url)
             .env("AWS_REGION", REGION)
+            // The local edge is on loopback.
+            .env("GREENLIGHT_OUTBOUND_ALLOW", "127.0.0.0/8")
             .envs(aws_environment(aws_endpoint))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -138,9 +138,11 @@ async function withSsmAt(url, use) {
   }
 }
 
+// A server that doesn't keep a failed test from ending.
 function listen(onConnection) {
   return new Promise((resolve) => {
-    const server = createServer(onConnection);
+    const server = createServer((socket) => onConnection(socket.unref()));
+    server.unref();
     server.listen(0, '127.0.0.1', () => resolve(server));
   });
 }

@@ -243,7 +243,7 @@ mod tests {
         for code in Code::ALL {
             let ours = matches!(
                 code,
-                Code::InternalError | Code::DatabaseUnavailable | Code::ShuttingDown
+                Code::InternalError | Code::DatabaseUnavailable | Code::AwsUnavailable | Code::ShuttingDown
             );
             assert_eq!(status(code).is_server_error(), ours, "{}", code.as_str());
             assert_eq!(status(code).is_client_error(), !ours, "{}", code.as_str());

@@ -64,11 +64,14 @@ pub struct Answer {
     pub headers: HeaderMap,
 }
 
+/// By host, and by the address to connect to if one was named.
+type Clients = HashMap<(String, Option<IpAddr>), Client>;
+
 /// Asks what users name. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Outbound {
     allow: Arc<AllowList>,
-    clients: Arc<Mutex<HashMap<(String, Option<IpAddr>), Client>>>,
+    clients: Arc<Mutex<Clients>>,
 }
 
 impl Outbound {

@@ -14,6 +14,7 @@ mod corners;
 mod dev_command;
 mod docs;
 mod double;
+mod edge_load;
 mod edge;
 mod idempotency;
 mod kvs;

@@ -83,6 +83,8 @@ export async function startDistribution(edge, files, spoil = {}) {
     return { ...(await edge.response(forwarded, origin)), body: origin.body };
   }
 
+  // A test that fails before it stops the server must still end.
+  server.unref();
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     url: 'http://127.0.0.1:' + server.address().port + '/',

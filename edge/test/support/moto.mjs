@@ -25,6 +25,7 @@ export function startMoto() {
     const stop = () => {
       child.kill('SIGKILL');
     };
+    process.once('exit', stop);
     const fail = (why) => {
       stop();
       reject(

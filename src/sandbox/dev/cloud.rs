@@ -9,7 +9,10 @@ use aws_smithy_async::{
     time::SystemTimeSource,
 };
 
-use super::demo::{AwsView, Invalidation};
+use super::{
+    demo::{AwsView, Invalidation, pages::File},
+    world::{KEY_VALUE_STORE, SITES},
+};
 use crate::sandbox::double::{AwsDouble, DoubleOptions};
 
 /// The region of everything in the sandbox.
@@ -36,7 +39,7 @@ pub fn sdk_config(endpoint: &str) -> SdkConfig {
         .build()
 }
 
-/// Starts the double with the demo's distribution in it. What it knew is read from `persist`.
+/// Starts the double with the distributions of both sites in it. What it knew is read from `persist`.
 pub(super) async fn start(
     listen: Option<SocketAddr>,
     persist: PathBuf,
@@ -50,7 +53,9 @@ pub(super) async fn start(
         ..DoubleOptions::default()
     })
     .await?;
-    double.add_distribution(super::demo::DISTRIBUTION);
+    for site in SITES {
+        double.add_distribution(site.distribution);
+    }
     Ok(double)
 }
 
@@ -70,6 +75,15 @@ impl AwsView for AwsDouble {
             })
             .collect()
     }
+
+    fn key_value(&self, key: &str) -> Option<String> {
+        let arn = self.add_key_value_store(KEY_VALUE_STORE);
+        self.kvs_value(&arn, key)
+    }
+
+    fn upload(&self, bucket: &str, key: &str, file: &File) {
+        self.put_object(bucket, key, Some(file.content_type), file.body.clone());
+    }
 }
 
 #[cfg(test)]
@@ -78,7 +92,7 @@ mod tests {
     use aws_credential_types::provider::ProvideCredentials;
 
     use super::*;
-    use crate::sandbox::dev::demo::DISTRIBUTION;
+    use crate::sandbox::dev::world::WEB;
 
     #[tokio::test]
     async fn the_sdk_reaches_the_double_with_timeouts_and_roles() {
@@ -102,7 +116,7 @@ mod tests {
         let cloudfront = aws_sdk_cloudfront::Client::new(&config);
         cloudfront
             .list_invalidations()
-            .distribution_id(DISTRIBUTION)
+            .distribution_id(WEB.distribution)
             .send()
             .await
             .unwrap();

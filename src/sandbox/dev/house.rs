@@ -16,11 +16,14 @@ use reqwest::StatusCode;
 use tokio::{net::TcpListener, sync::watch, task::AbortHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{DevOptions, cloud, folder::DataFolder, screen::Screen, seam};
+use super::{
+    DevOptions, cloud, demo::Stage, edges::Edges, folder::DataFolder, screen::Screen, seam, world::KEY_VALUE_STORE,
+};
 use crate::{
     domain::role::Role,
     sandbox::{
         double::AwsDouble,
+        edge::LocalEdge,
         postgres::{PrivatePostgres, PrivatePostgresOptions},
     },
 };
@@ -38,6 +41,8 @@ pub(super) struct House {
     pub token: String,
     pub database_url: String,
     pub double: AwsDouble,
+    pub edges: Edges,
+    pub kvs_arn: String,
     postgres: PrivatePostgres,
     shutdown: CancellationToken,
     service: AbortHandle,
@@ -63,6 +68,9 @@ impl House {
         let double = cloud::start(options.aws_listen, folder.double(), takes)
             .await
             .context("could not start the AWS double")?;
+        let kvs_arn = double.add_key_value_store(KEY_VALUE_STORE);
+        let ttl = Duration::from_secs(options.edge_ttl_seconds.into());
+        let edges = Edges::start(&double, &kvs_arn, options.edge_listen, ttl, screen).await?;
         let shutdown = CancellationToken::new();
         let guard = shutdown.clone().drop_guard();
         let service = seam::start_service(&database_url, &double.endpoint_url(), listener, shutdown.clone())
@@ -86,11 +94,29 @@ impl House {
             token,
             database_url,
             double,
+            edges,
+            kvs_arn,
             postgres,
             shutdown,
             service,
             service_end,
         })
+    }
+
+    /// Where the demo plays.
+    pub(super) fn stage(&self, edge_ttl_seconds: u32) -> Stage {
+        let points = |edge: &LocalEdge| edge.pop_addresses().to_vec();
+        let url = |edge: &LocalEdge| format!("{}/", edge.url());
+        Stage {
+            base_url: self.base_url.clone(),
+            token: self.token.clone(),
+            web: points(&self.edges.web),
+            web_url: url(&self.edges.web),
+            docs: points(&self.edges.docs),
+            docs_url: url(&self.edges.docs),
+            kvs_arn: self.kvs_arn.clone(),
+            edge_ttl_seconds,
+        }
     }
 
     /// Waits for something to end that nobody asked to; the answer says what.
@@ -104,7 +130,7 @@ impl House {
         }
     }
 
-    /// Stops the service, then the AWS double, then PostgreSQL. Everything is gone when this returns.
+    /// Stops the service, then the edges and the AWS double, then PostgreSQL. Everything is gone when this returns.
     ///
     /// # Errors
     /// When the service reports one while it stops, or has to be cut off.
@@ -118,6 +144,7 @@ impl House {
             )),
         };
         self.service.abort();
+        self.edges.shutdown().await;
         self.double.shutdown().await;
         self.postgres.stop().await;
         ended

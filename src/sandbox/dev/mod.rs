@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! folder    the data folder: chosen, locked, emptied with --fresh
-//! house     PostgreSQL -> AWS double -> service -> admin token; stopped in the reverse order
+//! house     PostgreSQL -> AWS double -> local edges -> service -> admin token; stopped in the reverse order
 //! screen    what is said on standard output (logs go to standard error)
 //! demo      with --demo: a client of the public API tells a story and checks that it came true
 //! ```
@@ -13,11 +13,13 @@
 
 mod cloud;
 pub mod demo;
+mod edges;
 mod folder;
 mod house;
 pub mod screen;
 mod seam;
 mod signals;
+pub mod world;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -40,6 +42,11 @@ pub struct DevOptions {
     #[arg(long, env = "GREENLIGHT_DEV_AWS_LISTEN")]
     pub aws_listen: Option<SocketAddr>,
 
+    /// Where the local edge of the site `web` listens. Without it 127.0.0.1:8090, or a free port if that one is
+    /// taken. Its points of presence and the other edge have free ports.
+    #[arg(long, env = "GREENLIGHT_DEV_EDGE_LISTEN")]
+    pub edge_listen: Option<SocketAddr>,
+
     /// The folder everything is kept in. Without it $XDG_DATA_HOME/greenlight or
     /// ~/.local/share/greenlight, and as root /var/tmp/greenlight-dev.
     #[arg(long, env = "GREENLIGHT_DEV_DATA_DIR")]
@@ -61,7 +68,7 @@ pub struct DevOptions {
     #[arg(long, requires = "demo")]
     pub once: bool,
 
-    /// How long the demo's edge is said to hold on to the pointer.
+    /// How long the local edges hold on to the pointer, and the demo waits for them.
     #[arg(long, default_value_t = 2, value_name = "SECONDS")]
     pub edge_ttl_seconds: u32,
 
@@ -106,13 +113,7 @@ async fn live(
 ) -> anyhow::Result<()> {
     let mut told = None;
     if options.demo {
-        let demo = Demo::new(
-            &house.base_url,
-            &house.token,
-            &house.double,
-            screen,
-            options.edge_ttl_seconds,
-        )?;
+        let demo = Demo::new(house.stage(options.edge_ttl_seconds), &house.double, screen)?;
         told = Some(tokio::select! {
             told = demo.play() => told?,
             ended = house.ended() => return Err(ended),

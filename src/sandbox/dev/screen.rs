@@ -8,7 +8,14 @@ use std::{
     time::Duration,
 };
 
-use super::{cloud, demo::Told, folder::DataFolder, house::House};
+use super::{
+    cloud,
+    demo::Told,
+    folder::DataFolder,
+    house::House,
+    world::{DOCS, WEB},
+};
+use crate::sandbox::edge::LocalEdge;
 
 /// Where the words go.
 pub struct Screen {
@@ -98,6 +105,19 @@ pub(super) fn announce(screen: &Screen, house: &House, folder: &DataFolder, told
         ),
         ("DATABASE_URL", &house.database_url, String::new()),
         (
+            "Edge",
+            &house.edges.web.url(),
+            format!("(distribution {}: open it in a browser)", WEB.distribution),
+        ),
+        ("POPs", &points(&house.edges.web), "(its points of presence)".into()),
+        (
+            "Docs site",
+            &house.edges.docs.url(),
+            format!("(distribution {}, routed behind the cache)", DOCS.distribution),
+        ),
+        ("Bucket", WEB.bucket, format!("(releases under {}<version>/)", WEB.prefix)),
+        ("KVS", &house.kvs_arn, format!("(web's pointer under {})", WEB.key())),
+        (
             "AWS double",
             &endpoint,
             format!("(region {}, account {})", cloud::REGION, cloud::ACCOUNT),
@@ -117,9 +137,14 @@ pub(super) fn announce(screen: &Screen, house: &House, folder: &DataFolder, told
         cloud::ACCESS_KEY_ID,
         cloud::SECRET_ACCESS_KEY,
         cloud::REGION,
-        super::demo::PARAMETER,
+        WEB.parameter,
     ));
     screen.line("");
+}
+
+fn points(edge: &LocalEdge) -> String {
+    let addresses: Vec<String> = edge.pop_addresses().iter().map(ToString::to_string).collect();
+    addresses.join(" ")
 }
 
 /// Three calls that work as they stand.

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod database;
 pub mod emulator;
 pub mod folder;
+pub mod load;
 pub mod probe;
 pub mod process;
 pub mod time;

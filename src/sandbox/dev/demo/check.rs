@@ -1,11 +1,11 @@
-//! What must be true in AWS after traffic was moved: the pointer names the release, and exactly one
-//! invalidation went out, of everything, and is complete.
+//! What must be true in AWS after traffic was moved: every pointer names the release, web's KeyValueStore says the same
+//! as its parameter, and exactly one invalidation went out, of docs' distribution, of everything, and is complete.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
 
-use super::{AwsView, DISTRIBUTION, Invalidation, PARAMETER, REGION, client::Job};
+use super::{AwsView, DOCS, Invalidation, REGION, SITES, Site, WEB, client::Job};
 
 /// What is invalidated.
 pub(super) const PATHS: &str = "/*";
@@ -13,7 +13,8 @@ pub(super) const PATHS: &str = "/*";
 /// AWS as it was before the call.
 pub(super) struct Before {
     invalidations: HashSet<String>,
-    epoch: Option<u64>,
+    /// By parameter.
+    epochs: BTreeMap<&'static str, Option<u64>>,
 }
 
 /// What the call is to lead to.
@@ -25,7 +26,8 @@ pub(super) struct Expected<'a> {
 
 /// AWS as it is after the call.
 pub(super) struct Found {
-    pub pointer: Option<(String, u64)>,
+    /// By site: the pointer's value and version.
+    pub pointers: Vec<(Site, Option<(String, u64)>)>,
     pub invalidations: Vec<Invalidation>,
     /// What is not as it should be; empty when all is well.
     pub objections: Vec<String>,
@@ -40,16 +42,18 @@ struct Pointer {
 
 impl Before {
     pub(super) fn look(aws: &dyn AwsView) -> Self {
-        let epoch = aws
-            .pointer(REGION, PARAMETER)
-            .and_then(|(value, _)| serde_json::from_str::<Pointer>(&value).ok())
-            .and_then(|pointer| pointer.epoch);
-        let invalidations = aws
-            .invalidations(DISTRIBUTION)
-            .into_iter()
-            .map(|seen| seen.id)
-            .collect();
-        Self { invalidations, epoch }
+        let epoch = |site: &Site| {
+            let (value, _) = aws.pointer(REGION, site.parameter)?;
+            Some(serde_json::from_str::<Pointer>(&value).ok()?.epoch.unwrap_or(0))
+        };
+        let invalidations = all_invalidations(aws).into_iter().map(|seen| seen.id).collect();
+        let epochs = SITES.iter().map(|site| (site.parameter, epoch(site))).collect();
+        Self { invalidations, epochs }
+    }
+
+    /// True when every site has something to serve.
+    pub(super) fn has_pointers(&self) -> bool {
+        self.epochs.values().all(Option::is_some)
     }
 
     pub(super) fn compare(self, aws: &dyn AwsView, job: &Job, expected: &Expected<'_>) -> Found {
@@ -58,15 +62,28 @@ impl Before {
             let says = job.release.as_deref().unwrap_or("no release");
             objections.push(format!("the job says {says}, not {}", expected.release));
         }
-        let pointer = aws.pointer(REGION, PARAMETER);
-        match &pointer {
-            None => objections.push(format!("SSM has no parameter {PARAMETER}")),
-            Some((value, _)) => self.object_to_pointer(value, expected, &mut objections),
+        let mut pointers = Vec::new();
+        for site in SITES {
+            let pointer = aws.pointer(REGION, site.parameter);
+            match &pointer {
+                None => objections.push(format!("SSM has no parameter {}", site.parameter)),
+                Some((value, _)) => self.object_to_pointer(&site, value, expected, &mut objections),
+            }
+            pointers.push((site, pointer));
         }
-        let mut invalidations = aws.invalidations(DISTRIBUTION);
+        let projected = aws.key_value(WEB.key());
+        if projected != pointers[0].1.as_ref().map(|(value, _)| value.clone()) {
+            let says = projected.as_deref().unwrap_or("nothing");
+            objections.push(format!("web's KeyValueStore says {says}"));
+        }
+        let mut invalidations = aws.invalidations(DOCS.distribution);
         invalidations.retain(|seen| !self.invalidations.contains(&seen.id));
         if invalidations.len() != 1 {
             objections.push(format!("{} invalidations went out, not one", invalidations.len()));
+        }
+        let of_web = aws.invalidations(WEB.distribution);
+        if of_web.iter().any(|seen| !self.invalidations.contains(&seen.id)) {
+            objections.push("an invalidation of web went out, where none is needed".to_owned());
         }
         for sent in &invalidations {
             if sent.paths != [PATHS] {
@@ -81,23 +98,28 @@ impl Before {
             }
         }
         Found {
-            pointer,
+            pointers,
             invalidations,
             objections,
         }
     }
 
-    fn object_to_pointer(&self, value: &str, expected: &Expected<'_>, objections: &mut Vec<String>) {
+    fn object_to_pointer(&self, site: &Site, value: &str, expected: &Expected<'_>, objections: &mut Vec<String>) {
         let Ok(pointer) = serde_json::from_str::<Pointer>(value) else {
             objections.push(format!("SSM says something that is no pointer: {value}"));
             return;
         };
         if pointer.active.as_deref() != Some(expected.release) {
             let says = pointer.active.as_deref().unwrap_or("no release");
-            objections.push(format!("SSM says {says}, not {}", expected.release));
+            objections.push(format!("SSM says {says} for {}, not {}", site.component, expected.release));
         }
-        if expected.raises_epoch && pointer.epoch <= self.epoch {
-            objections.push("the pointer's epoch has not grown".to_owned());
+        let before = self.epochs.get(site.parameter).copied().flatten();
+        if expected.raises_epoch && pointer.epoch <= before {
+            objections.push(format!("the epoch of {}'s pointer has not grown", site.component));
         }
     }
+}
+
+fn all_invalidations(aws: &dyn AwsView) -> Vec<Invalidation> {
+    SITES.iter().flat_map(|site| aws.invalidations(site.distribution)).collect()
 }

@@ -82,6 +82,7 @@ pub(super) struct Job {
     pub created_at: Option<DateTime<Utc>>,
     pub started_at: Option<DateTime<Utc>>,
     pub traffic_shifted_at: Option<DateTime<Utc>>,
+    pub converged_at: Option<DateTime<Utc>>,
     pub settled_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
     pub error: Option<JobError>,

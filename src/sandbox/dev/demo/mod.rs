@@ -1,35 +1,40 @@
-//! The demo: a client of the public HTTP API that promotes two releases, rolls back, and checks with
-//! its own eyes, in AWS, that each step came true.
+//! The demo: a client of the public HTTP API that releases two small sites, a blue and a green one, rolls back, and
+//! checks with its own eyes, in AWS and at the edge, that each step came true.
 //!
-//! This file tells the story; `client` speaks HTTP, `check` compares what came with what had to
-//! come, `report` puts a job into words. The story can be told again on a folder that was kept:
-//! `versions` picks releases that were not used yet, and an earlier run's job is waited for.
+//! This file tells the story; `client` speaks HTTP, `pages` makes the sites, `visitors` looks at them as visitors do,
+//! `check` compares what came with what had to come, `report` puts it into words. The story can be told again on a
+//! folder that was kept: `versions` picks releases that were not used yet, and an earlier run's job is waited for.
 
 mod check;
 mod client;
+pub mod pages;
 mod report;
 #[cfg(test)]
 mod tests;
 mod versions;
+mod visitors;
 
-use std::time::Instant;
+use std::{net::SocketAddr, time::Instant};
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use serde_json::{Value, json};
 
 use self::{
     check::{Before, Expected},
     client::{Client, Job},
+    pages::{Colour, File},
+    visitors::{Seen, Visitor, Watch},
 };
-use super::screen::{Screen, in_words};
+use super::{
+    screen::{Screen, in_words},
+    world::{DOCS, SITES, Site, WEB},
+};
 
-/// The distribution whose cache the demo's component has.
-pub const DISTRIBUTION: &str = "E2EXAMPLE";
-/// The parameter that is the demo's pointer.
-pub const PARAMETER: &str = "/storefront/production/release";
 pub(super) const ENVIRONMENT_PATH: &str = "/v1/apps/storefront/environments/production";
 const APP_PATH: &str = "/v1/apps/storefront";
 const REGION: &str = super::cloud::REGION;
+/// How long an edge may take to learn the secret of previews, which comes with the pointer's next copy.
+const PREVIEW_DEADLINE_SECS: u64 = 30;
 
 /// What the demo looks at behind the service's back.
 pub trait AwsView: Send + Sync {
@@ -37,6 +42,10 @@ pub trait AwsView: Send + Sync {
     fn pointer(&self, region: &str, name: &str) -> Option<(String, u64)>;
     /// Every invalidation of a distribution so far.
     fn invalidations(&self, distribution: &str) -> Vec<Invalidation>;
+    /// What web's KeyValueStore has under a key.
+    fn key_value(&self, key: &str) -> Option<String>;
+    /// Uploads a file, as a build does before it registers its release.
+    fn upload(&self, bucket: &str, key: &str, file: &File);
 }
 
 /// An invalidation as AWS would show it.
@@ -55,12 +64,27 @@ pub struct Told {
     pub left: String,
 }
 
+/// Where the demo plays.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    /// The API's address.
+    pub base_url: String,
+    pub token: String,
+    /// Web's points of presence, and its public URL.
+    pub web: Vec<SocketAddr>,
+    pub web_url: String,
+    pub docs: Vec<SocketAddr>,
+    pub docs_url: String,
+    pub kvs_arn: String,
+    pub edge_ttl_seconds: u32,
+}
+
 /// The demo, ready to be told.
 pub struct Demo<'a> {
     client: Client,
     aws: &'a dyn AwsView,
     screen: &'a Screen,
-    edge_ttl_seconds: u32,
+    stage: Stage,
 }
 
 /// A call that moves traffic.
@@ -73,22 +97,14 @@ struct Flip<'a> {
 }
 
 impl<'a> Demo<'a> {
-    /// A demo against the API at `base_url`.
-    ///
     /// # Errors
     /// When no HTTP client can be made.
-    pub fn new(
-        base_url: &str,
-        token: &str,
-        aws: &'a dyn AwsView,
-        screen: &'a Screen,
-        edge_ttl_seconds: u32,
-    ) -> anyhow::Result<Self> {
+    pub fn new(stage: Stage, aws: &'a dyn AwsView, screen: &'a Screen) -> anyhow::Result<Self> {
         Ok(Self {
-            client: Client::new(base_url, token)?,
+            client: Client::new(&stage.base_url, &stage.token)?,
             aws,
             screen,
-            edge_ttl_seconds,
+            stage,
         })
     }
 
@@ -100,21 +116,20 @@ impl<'a> Demo<'a> {
         let started = Instant::now();
         self.let_earlier_job_end().await?;
         self.set_up().await?;
-        let [first, second] = self.register_releases().await?;
-        for (step, release) in [(3, &first), (4, &second)] {
-            self.flip(Flip {
-                title: format!("{step}  Promote {release}"),
-                call: "promotions",
-                body: json!({ "release": release, "reason": "greenlight dev --demo" }),
-                expected: Expected {
-                    release,
-                    raises_epoch: false,
-                },
-            })
-            .await?;
-        }
+        let [first, second] = self.release_sites().await?;
+        self.promote("3", &first).await?;
+        self.preview(&first, &second).await?;
+
+        let mut visitor = Visitor::new(self.stage.web[0])?;
+        let opened = visitor.navigate("/").await?;
+        self.promote("5", &second).await?;
+        self.saw("A visitor who opened the page before", &opened, &first)?;
+        self.saw("  what that page loads now", &visitor.load("/release.json").await?, &first)?;
+        self.saw("  the next navigation", &visitor.navigate("/").await?, &second)?;
+        self.saw("  what that one loads", &visitor.load("/release.json").await?, &second)?;
+
         self.flip(Flip {
-            title: "5  Roll back".into(),
+            title: "6  Roll back".into(),
             call: "rollbacks",
             body: json!({ "reason": "greenlight dev --demo" }),
             expected: Expected {
@@ -123,25 +138,43 @@ impl<'a> Demo<'a> {
             },
         })
         .await?;
+        self.saw("The visitor, pinned until now, loads", &visitor.load("/release.json").await?, &first)?;
+        self.saw("  the next navigation", &visitor.navigate("/").await?, &first)?;
         self.screen.line("");
         let took = in_words(started.elapsed());
         self.screen.line(self.screen.good(format!(
-            "Two promotions and a rollback in {took}; each pointer and each invalidation was checked in the AWS double."
+            "Two promotions, a preview and a rollback in {took}; each was checked in the AWS double and at the edge."
         )));
         Ok(Told { left: second })
     }
 
+    async fn promote(&self, step: &str, release: &str) -> anyhow::Result<()> {
+        self.flip(Flip {
+            title: format!("{step}  Promote {release}"),
+            call: "promotions",
+            body: json!({ "release": release, "reason": "greenlight dev --demo" }),
+            expected: Expected {
+                release,
+                raises_epoch: false,
+            },
+        })
+        .await
+    }
+
     async fn set_up(&self) -> anyhow::Result<()> {
+        let ttl = self.stage.edge_ttl_seconds;
         self.title("1  Register the application and its environment");
         self.client.put(APP_PATH, &json!({})).await?;
         self.said(format!("PUT {APP_PATH}"));
-        self.client
-            .put(ENVIRONMENT_PATH, &environment(self.edge_ttl_seconds))
-            .await?;
+        self.client.put(ENVIRONMENT_PATH, &environment(&self.stage)).await?;
         self.said(format!("PUT {ENVIRONMENT_PATH}"));
         self.said(format!(
-            "component web: pointer {PARAMETER}, edge TTL {} s, then invalidate /* on {DISTRIBUTION}",
-            self.edge_ttl_seconds
+            "web:  {} and its KeyValueStore, edge TTL {ttl} s; routed at viewer-request: nothing to invalidate",
+            WEB.parameter
+        ));
+        self.said(format!(
+            "docs: {}, edge TTL {ttl} s; routed behind the cache: then invalidate /* on {}",
+            DOCS.parameter, DOCS.distribution
         ));
         Ok(())
     }
@@ -162,22 +195,65 @@ impl<'a> Demo<'a> {
         Ok(())
     }
 
-    async fn register_releases(&self) -> anyhow::Result<[String; 2]> {
+    /// Uploads two releases of both sites, and registers them.
+    async fn release_sites(&self) -> anyhow::Result<[String; 2]> {
         let known = self.client.releases(APP_PATH).await?;
         let releases = versions::unused(known.iter().map(String::as_str));
-        self.title("2  Register two releases");
-        for version in &releases {
-            let body = json!({ "version": version, "artifacts": { "web": {} } });
+        self.title("2  Upload and register two releases");
+        for (version, colour) in releases.iter().zip([Colour::Blue, Colour::Green]) {
+            let mut artifacts = json!({});
+            for site in SITES {
+                let prefix = format!("{}{version}/", site.prefix);
+                for file in pages::files(&site, version, colour) {
+                    self.aws.upload(site.bucket, &format!("{prefix}{}", file.path), &file);
+                }
+                artifacts[site.component] = json!({ "uri": format!("s3://{}/{prefix}", site.bucket) });
+            }
+            let body = json!({ "version": version, "artifacts": artifacts });
             self.client.post(&format!("{APP_PATH}/releases"), &body).await?;
-            self.said(format!("POST {APP_PATH}/releases  {version}"));
+            self.said(format!("POST {APP_PATH}/releases  {version} ({})", colour.name()));
         }
         Ok(releases)
+    }
+
+    /// Shows the second release to one browser, while everybody else has the first.
+    async fn preview(&self, active: &str, candidate: &str) -> anyhow::Result<()> {
+        self.title(&format!("4  Preview {candidate} in production"));
+        let path = format!("{ENVIRONMENT_PATH}/previews");
+        let body = json!({ "release": candidate, "expires_in_seconds": 600 });
+        let preview = self.client.post(&path, &body).await?;
+        let previews = preview["components"].as_array().map_or(&[][..], Vec::as_slice);
+        let web = previews.iter().find(|preview| preview["component"] == WEB.component);
+        let Some(url) = web.and_then(|preview| preview["url"].as_str()) else {
+            bail!("the preview has no link for web: {preview}");
+        };
+        self.said(format!("POST {path}"));
+        self.said(url.to_owned());
+        let link = url.find("/?").map_or(url, |at| &url[at..]);
+        let mut tester = Visitor::new(self.stage.web[0])?;
+        let began = Instant::now();
+        // A secret that was just made is known at the edge when its copy of the KeyValueStore has come.
+        let mut seen = tester.navigate(link).await?;
+        while seen.status == 403 && began.elapsed().as_secs() < PREVIEW_DEADLINE_SECS {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            seen = tester.navigate(link).await?;
+        }
+        self.saw("The browser that opened the link", &seen, candidate)?;
+        self.saw("  what that page loads", &tester.load("/release.json").await?, candidate)?;
+        let somebody = Visitor::new(self.stage.web[0])?.navigate("/").await?;
+        self.saw("Everybody else", &somebody, active)
     }
 
     /// Moves traffic, shows what happened, and checks that it is true.
     async fn flip(&self, flip: Flip<'_>) -> anyhow::Result<()> {
         self.title(&flip.title);
         let before = Before::look(self.aws);
+        // Without a release there is nothing to serve: the edge says 503 until the first one is there.
+        let watches = if before.has_pointers() {
+            vec![(WEB, Watch::start(&self.stage.web)?), (DOCS, Watch::start(&self.stage.docs)?)]
+        } else {
+            Vec::new()
+        };
         let started = Instant::now();
         let path = format!("{ENVIRONMENT_PATH}/{}", flip.call);
         let accepted: Job = serde_json::from_value(self.client.post(&path, &flip.body).await?)?;
@@ -190,8 +266,14 @@ impl<'a> Demo<'a> {
             report::failure(self.screen, &job, &self.client.events(&job.id).await?);
             bail!("job {} ended {}, not succeeded", job.id, job.state);
         }
-        let found = before.compare(self.aws, &job, &flip.expected);
+        let mut found = before.compare(self.aws, &job, &flip.expected);
         report::aws(self.screen, &found);
+        for (site, watch) in watches {
+            let watched = watch.end().await?;
+            report::edge(self.screen, &site, flip.expected.release, &watched);
+            found.objections.extend(watched.failures.iter().take(3).cloned());
+            found.objections.extend(watched.strayed(flip.expected.release));
+        }
         report::times(self.screen, &job, wall);
         if found.objections.is_empty() {
             return Ok(());
@@ -206,6 +288,19 @@ impl<'a> Demo<'a> {
         )
     }
 
+    /// Shows what a visitor got; anything else than `release` is an error.
+    fn saw(&self, who: &str, seen: &Seen, release: &str) -> anyhow::Result<()> {
+        let got = seen.release.as_deref().unwrap_or("nothing that is marked");
+        self.said(format!("{who:<38} {} {got}", seen.status));
+        ensure!(
+            seen.status == 200 && got == release,
+            "{}: {} and {got}, not {release}",
+            who.trim(),
+            seen.status
+        );
+        Ok(())
+    }
+
     fn title(&self, title: &str) {
         self.screen.line("");
         self.screen.line(self.screen.bold(title));
@@ -217,23 +312,49 @@ impl<'a> Demo<'a> {
 }
 
 /// The environment's document.
-fn environment(edge_ttl_seconds: u32) -> Value {
+pub(super) fn environment(stage: &Stage) -> Value {
+    let converge = |points: &[SocketAddr]| {
+        let addresses: Vec<String> = points.iter().map(SocketAddr::to_string).collect();
+        json!({ "consecutive": 2, "interval_ms": 100, "timeout_seconds": 30, "addresses": addresses })
+    };
     json!({
         "aws": { "region": REGION },
-        "components": [{
-            "name": "web",
-            "router": {
-                "kind": "ssm_pointer",
-                "parameter": PARAMETER,
-                "format": "json",
-                "edge_ttl_seconds": edge_ttl_seconds,
-                "create_parameter": true,
+        "components": [
+            {
+                "name": WEB.component,
+                "router": {
+                    "kind": "ssm_pointer",
+                    "parameter": WEB.parameter,
+                    "format": "json",
+                    "edge_ttl_seconds": stage.edge_ttl_seconds,
+                    "create_parameter": true,
+                    "kvs_arn": stage.kvs_arn,
+                },
+                "edge": {
+                    "mode": "viewer_rewrite",
+                    "fallback": "spa",
+                    "public_url": stage.web_url,
+                    "converge": converge(&stage.web),
+                },
+                "cdn": { "distribution_id": WEB.distribution, "invalidate": { "mode": "none" } },
+                "artifact": { "kind": "s3", "bucket": WEB.bucket, "prefix": format!("{}{{release}}/", WEB.prefix) },
             },
-            "edge": { "mode": "origin" },
-            "cdn": {
-                "distribution_id": DISTRIBUTION,
-                "invalidate": { "mode": "paths", "paths": [check::PATHS] },
+            {
+                "name": DOCS.component,
+                "router": {
+                    "kind": "ssm_pointer",
+                    "parameter": DOCS.parameter,
+                    "format": "json",
+                    "edge_ttl_seconds": stage.edge_ttl_seconds,
+                    "create_parameter": true,
+                },
+                "edge": { "mode": "origin", "public_url": stage.docs_url, "converge": converge(&stage.docs) },
+                "cdn": {
+                    "distribution_id": DOCS.distribution,
+                    "invalidate": { "mode": "paths", "paths": [check::PATHS] },
+                },
+                "artifact": { "kind": "s3", "bucket": DOCS.bucket, "prefix": format!("{}{{release}}/", DOCS.prefix) },
             },
-        }],
+        ],
     })
 }

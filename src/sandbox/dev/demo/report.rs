@@ -6,11 +6,14 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::{
-    PARAMETER,
     check::Found,
     client::{Event, Job, Step},
+    visitors::{Sighting, Watched},
 };
-use crate::sandbox::dev::screen::{Screen, in_words};
+use crate::sandbox::dev::{
+    screen::{Screen, in_words},
+    world::Site,
+};
 
 /// From which release to which.
 pub(super) fn way(screen: &Screen, job: &Job) {
@@ -67,13 +70,16 @@ pub(super) fn steps(screen: &Screen, job: &Job) {
 
 /// What SSM says and which invalidations went out.
 pub(super) fn aws(screen: &Screen, found: &Found) {
-    match &found.pointer {
-        Some((value, version)) => {
-            let version = screen.dim(format!("(version {version})"));
-            screen.line(format!("   SSM           {PARAMETER} {version}"));
-            screen.line(format!("                 {value}"));
+    for (site, pointer) in &found.pointers {
+        let name = site.parameter;
+        match pointer {
+            Some((value, version)) => {
+                let version = screen.dim(format!("(version {version})"));
+                screen.line(format!("   SSM           {name} {version}"));
+                screen.line(format!("                 {value}"));
+            }
+            None => screen.line(format!("   SSM           {name} does not exist")),
         }
-        None => screen.line(format!("   SSM           {PARAMETER} does not exist")),
     }
     if found.invalidations.is_empty() {
         screen.line("   Invalidation  none");
@@ -92,6 +98,23 @@ pub(super) fn aws(screen: &Screen, found: &Found) {
     }
 }
 
+/// What a site's points of presence served meanwhile.
+pub(super) fn edge(screen: &Screen, site: &Site, release: &str, watched: &Watched) {
+    let arrived = |sightings: &Vec<Sighting>| Some(sightings.iter().find(|seen| seen.release == release)?.first);
+    let mut arrivals: Vec<Duration> = watched.points.values().filter_map(arrived).collect();
+    arrivals.sort();
+    let when: Vec<String> = arrivals.into_iter().map(in_words).collect();
+    let failures = watched.failures.len();
+    screen.line(format!(
+        "   Edge          {:<4} {release} at {} of {} points of presence, after {}; {} requests meanwhile, {failures} failed",
+        site.component,
+        when.len(),
+        watched.points.len(),
+        when.join(", "),
+        watched.requests,
+    ));
+}
+
 /// What it took, by the job's own times and by the clock on the wall.
 pub(super) fn times(screen: &Screen, job: &Job, wall: Duration) {
     let shifted = between(job.created_at, job.traffic_shifted_at)
@@ -104,8 +127,11 @@ pub(super) fn times(screen: &Screen, job: &Job, wall: Duration) {
         .filter(|waited| *waited >= Duration::from_secs(1))
         .map(|waited| format!(" {} of it waiting for a worker;", in_words(waited)))
         .unwrap_or_default();
+    let converged = between(job.created_at, job.converged_at)
+        .map(|after| format!("seen from outside after {}, ", in_words(after)))
+        .unwrap_or_default();
     screen.line(format!(
-        "   Took          {shifted}{settled}by the job's times;{waited} {} on the wall",
+        "   Took          {shifted}{converged}{settled}by the job's times;{waited} {} on the wall",
         in_words(wall)
     ));
 }

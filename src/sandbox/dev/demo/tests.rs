@@ -3,6 +3,7 @@
 
 use std::{
     io::{self, Write},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -28,7 +29,10 @@ enum Manners {
     InvalidatesAnotherPath,
     LeavesInvalidationInProgress,
     LeavesPointer,
+    LeavesKeyValueStore,
     KeepsEpoch,
+    FailsVisitors,
+    ShowsEverybodyThePreview,
     FailsJobs,
     RefusesPromotions,
 }
@@ -36,7 +40,12 @@ enum Manners {
 #[derive(Default)]
 struct World {
     releases: Vec<String>,
+    /// By bucket and key.
+    uploads: Vec<String>,
+    /// The same for both sites.
     pointer: Option<(Value, u64)>,
+    key_value: Option<String>,
+    previewed: Option<String>,
     invalidations: Vec<Invalidation>,
     /// Id, release, and how often it was asked for.
     jobs: Vec<(String, u32)>,
@@ -62,6 +71,15 @@ impl Service {
         self.world.lock().unwrap()
     }
 
+    /// A point of presence: serves what the pointer names, to pinned visitors' subresources too.
+    async fn point_of_presence(&self) -> SocketAddr {
+        let router = Router::new().fallback(serve).with_state(self.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
+    }
+
     async fn listen(&self) -> String {
         let router = Router::new()
             .route("/v1/apps/storefront", put(|| async { Json(json!({})) }))
@@ -69,6 +87,7 @@ impl Service {
             .route(ENVIRONMENT_PATH, put(put_environment).get(environment))
             .route(&format!("{ENVIRONMENT_PATH}/promotions"), post(promote))
             .route(&format!("{ENVIRONMENT_PATH}/rollbacks"), post(roll_back))
+            .route(&format!("{ENVIRONMENT_PATH}/previews"), post(preview))
             .route("/v1/jobs/{id}", get(job))
             .route("/v1/jobs/{id}/events", get(events))
             .layer(from_fn(authenticate))
@@ -91,7 +110,11 @@ impl Service {
             Manners::LeavesPointer => old["active"].clone(),
             _ => json!(release),
         };
-        world.pointer = Some((json!({ "v": 1, "active": active, "epoch": epoch }), version + 1));
+        let document = json!({ "v": 1, "active": active, "epoch": epoch });
+        if self.manners != Manners::LeavesKeyValueStore {
+            world.key_value = Some(document.to_string());
+        }
+        world.pointer = Some((document, version + 1));
         let (times, path, status) = match self.manners {
             Manners::ForgetsToInvalidate => (0, "/*", "Completed"),
             Manners::InvalidatesTwice => (2, "/*", "Completed"),
@@ -120,7 +143,7 @@ impl Service {
 
 impl AwsView for Service {
     fn pointer(&self, _region: &str, name: &str) -> Option<(String, u64)> {
-        assert_eq!(name, PARAMETER);
+        assert!([WEB.parameter, DOCS.parameter].contains(&name), "{name}");
         self.world()
             .pointer
             .as_ref()
@@ -128,9 +151,61 @@ impl AwsView for Service {
     }
 
     fn invalidations(&self, distribution: &str) -> Vec<Invalidation> {
-        assert_eq!(distribution, DISTRIBUTION);
+        if distribution == WEB.distribution {
+            return Vec::new();
+        }
+        assert_eq!(distribution, DOCS.distribution);
         self.world().invalidations.clone()
     }
+
+    fn key_value(&self, key: &str) -> Option<String> {
+        assert_eq!(key, "storefront/production/release");
+        self.world().key_value.clone()
+    }
+
+    fn upload(&self, bucket: &str, key: &str, file: &File) {
+        assert!(!file.body.is_empty());
+        self.world().uploads.push(format!("{bucket}/{key}"));
+    }
+}
+
+/// What the edge serves: the link of a preview, a browser that has opened one, a pinned page, anybody else.
+async fn serve(State(service): State<Service>, headers: HeaderMap, request: Request) -> Response {
+    if service.manners == Manners::FailsVisitors {
+        return StatusCode::BAD_GATEWAY.into_response();
+    }
+    let text = |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap());
+    let world = service.world();
+    let active = world.pointer.as_ref().map(|(document, _)| document.clone()).unwrap();
+    let pin = format!("{}~{}", active["active"].as_str().unwrap(), active["epoch"]);
+    if request.uri().query() == Some("greenlight-preview=token") {
+        return ([("location", "/"), ("set-cookie", "preview=1; Path=/")], StatusCode::FOUND).into_response();
+    }
+    let navigates = text("sec-fetch-mode") == "navigate";
+    let cookies = text("cookie");
+    let pinned = cookies.split("; ").find_map(|cookie| cookie.strip_prefix("pin=")?.split_once('~'));
+    let everybody = service.manners == Manners::ShowsEverybodyThePreview && world.previewed.is_some();
+    let release = if cookies.contains("preview=1") || everybody {
+        world.previewed.clone().unwrap()
+    } else {
+        match pinned {
+            Some((release, epoch)) if !navigates && epoch == active["epoch"].to_string() => release.to_owned(),
+            _ => active["active"].as_str().unwrap().to_owned(),
+        }
+    };
+    let mut answer = [("x-greenlight-release", release)].into_response();
+    if navigates {
+        let cookie = format!("pin={pin}; Path=/").parse().unwrap();
+        answer.headers_mut().insert("set-cookie", cookie);
+    }
+    answer
+}
+
+async fn preview(State(service): State<Service>, Json(body): Json<Value>) -> Response {
+    service.world().previewed = Some(body["release"].as_str().unwrap().to_owned());
+    let url = "http://127.0.0.1:1/?greenlight-preview=token";
+    let answer = json!({ "components": [{ "component": "web", "url": url }] });
+    (StatusCode::CREATED, Json(answer)).into_response()
 }
 
 async fn authenticate(headers: HeaderMap, request: Request, next: Next) -> Response {
@@ -156,7 +231,11 @@ async fn environment(State(service): State<Service>) -> Response {
 }
 
 async fn register(State(service): State<Service>, Json(release): Json<Value>) -> StatusCode {
-    assert!(release["artifacts"]["web"].is_object());
+    let version = release["version"].as_str().unwrap();
+    let uri = format!("s3://storefront-web/releases/{version}/");
+    assert_eq!(release["artifacts"]["web"]["uri"], uri);
+    let index = format!("storefront-web/releases/{version}/index.html");
+    assert!(service.world().uploads.contains(&index), "uploaded before it is registered");
     service
         .world()
         .releases
@@ -258,10 +337,17 @@ async fn tell(service: &Service) -> (anyhow::Result<Told>, String) {
     let base_url = service.listen().await;
     let paper = Paper::default();
     let screen = Screen::new(paper.clone(), false);
-    let told = Demo::new(&base_url, "secret", service, &screen, 2)
-        .unwrap()
-        .play()
-        .await;
+    let stage = Stage {
+        base_url,
+        token: "secret".into(),
+        web: vec![service.point_of_presence().await, service.point_of_presence().await],
+        web_url: "http://127.0.0.1:1/".into(),
+        docs_url: "http://127.0.0.1:2/".into(),
+        docs: vec![service.point_of_presence().await],
+        kvs_arn: "arn:aws:cloudfront::123456789012:key-value-store/example".into(),
+        edge_ttl_seconds: 2,
+    };
+    let told = Demo::new(stage, service, &screen).unwrap().play().await;
     let written = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
     (told, written)
 }
@@ -273,8 +359,14 @@ async fn a_good_service_is_shown_step_by_step() {
     assert_eq!(told.unwrap(), Told { left: "1.1.0".into() });
     for words in [
         "3  Promote 1.0.0",
-        "4  Promote 1.1.0",
-        "5  Roll back",
+        "4  Preview 1.1.0 in production",
+        "Everybody else                         200 1.0.0",
+        "5  Promote 1.1.0",
+        "what that page loads now             200 1.0.0",
+        "the next navigation                  200 1.1.0",
+        "6  Roll back",
+        "The visitor, pinned until now, loads   200 1.0.0",
+        "1.1.0 at 2 of 2 points of presence",
         "0.9.0 → 1.0.0: succeeded",
         "✓ preflight",
         "3.12 s  2 attempts",
@@ -289,7 +381,9 @@ async fn a_good_service_is_shown_step_by_step() {
     }
     let web = service.world().environment["components"][0].clone();
     assert_eq!(web["router"]["edge_ttl_seconds"], 2);
-    assert_eq!(web["cdn"]["invalidate"], json!({ "mode": "paths", "paths": ["/*"] }));
+    assert_eq!(web["cdn"]["invalidate"], json!({ "mode": "none" }));
+    let docs = service.world().environment["components"][1].clone();
+    assert_eq!(docs["cdn"]["invalidate"], json!({ "mode": "paths", "paths": ["/*"] }));
 }
 
 #[tokio::test]
@@ -309,13 +403,26 @@ async fn what_did_not_come_true_is_found() {
         (Manners::InvalidatesTwice, "2 invalidations went out, not one"),
         (Manners::InvalidatesAnotherPath, "is of /index.html, not of /*"),
         (Manners::LeavesInvalidationInProgress, "is InProgress, not Completed"),
-        (Manners::LeavesPointer, "SSM says no release, not 1.0.0"),
-        (Manners::KeepsEpoch, "epoch has not grown"),
+        (Manners::LeavesPointer, "SSM says no release for web, not 1.0.0"),
+        (Manners::LeavesKeyValueStore, "web's KeyValueStore says nothing"),
+        (Manners::KeepsEpoch, "epoch of web's pointer has not grown"),
     ] {
         let (told, written) = tell(&Service::new(manners)).await;
         let error = told.unwrap_err().to_string();
         assert!(error.contains(objection), "{manners:?}: {error}");
         assert!(written.contains("✗"), "{manners:?}: {written}");
+    }
+}
+
+#[tokio::test]
+async fn what_visitors_should_not_see_is_found() {
+    for (manners, objection) in [
+        (Manners::FailsVisitors, "502 and nothing that is marked"),
+        (Manners::ShowsEverybodyThePreview, "Everybody else: 200 and 1.1.0, not 1.0.0"),
+    ] {
+        let (told, _) = tell(&Service::new(manners)).await;
+        let error = told.unwrap_err().to_string();
+        assert!(error.contains(objection), "{manners:?}: {error}");
     }
 }
 
