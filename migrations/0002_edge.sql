@@ -10,11 +10,11 @@ CREATE TABLE manifests (
     location    text NOT NULL,
     objects     integer NOT NULL,
     bytes       bigint NOT NULL,
-    listing     jsonb NOT NULL,
+    listing     json NOT NULL,
     recorded_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (app, version, component, location),
     FOREIGN KEY (app, version) REFERENCES releases (app, version) ON DELETE CASCADE
 );
 COMMENT ON TABLE manifests IS 'The files of a release''s artifact, as they were first seen: never updated. A promotion sees to it that they are still there.';
 COMMENT ON COLUMN manifests.location IS 's3://bucket/prefix/: one release may lie in the buckets of several environments.';
-COMMENT ON COLUMN manifests.listing IS 'One array an object: path below the prefix, size in bytes, ETag, content type or null.';
+COMMENT ON COLUMN manifests.listing IS 'One array an object: path below the prefix, size in bytes, ETag, content type or null. Read as a whole and never searched, so json: jsonb could not hold every key that S3 takes.';

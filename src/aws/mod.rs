@@ -6,6 +6,7 @@
 pub mod cloudfront;
 pub mod error;
 pub mod guard;
+pub mod s3;
 pub mod ssm;
 
 use std::{
@@ -34,6 +35,7 @@ pub struct Aws {
     accounts: Arc<Mutex<HashMap<AwsAccount, SharedCredentialsProvider>>>,
     ssm: Arc<Mutex<HashMap<(AwsAccount, String), ssm::Ssm>>>,
     cloudfront: Arc<Mutex<HashMap<AwsAccount, cloudfront::CloudFront>>>,
+    s3: Arc<Mutex<HashMap<(AwsAccount, String), s3::S3>>>,
 }
 
 impl Aws {
@@ -61,6 +63,7 @@ impl Aws {
             accounts: Arc::default(),
             ssm: Arc::default(),
             cloudfront: Arc::default(),
+            s3: Arc::default(),
         }
     }
 
@@ -81,6 +84,16 @@ impl Aws {
         }
         let client = cloudfront::CloudFront::new(&self.config(account, CLOUDFRONT_REGION).await);
         lock(&self.cloudfront).entry(account.clone()).or_insert(client).clone()
+    }
+
+    /// S3 of an account in a region.
+    pub async fn s3(&self, account: &AwsAccount, region: &str) -> s3::S3 {
+        let key = (account.clone(), region.to_owned());
+        if let Some(client) = lock(&self.s3).get(&key) {
+            return client.clone();
+        }
+        let client = s3::S3::new(&self.config(account, region).await, region);
+        lock(&self.s3).entry(key).or_insert(client).clone()
     }
 
     async fn config(&self, account: &AwsAccount, region: &str) -> SdkConfig {

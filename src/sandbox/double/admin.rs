@@ -35,7 +35,7 @@ async fn health(State(shared): State<Shared>) -> Json<Value> {
         "status": "ok",
         "account_id": world.options.account_id,
         "now": world.clock.now(),
-        "services": ["ssm", "cloudfront", "sts"],
+        "services": ["ssm", "cloudfront", "s3", "sts"],
     }))
 }
 

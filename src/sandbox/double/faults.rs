@@ -16,7 +16,7 @@ use super::world::lock;
 /// What happens to a call that a fault matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultAction {
-    /// `ThrottlingException` (SSM) or `Throttling` (CloudFront, STS), 400, no effect.
+    /// `ThrottlingException` (SSM) or `Throttling` (CloudFront, STS), 400, or `SlowDown` (S3), 503; no effect.
     Throttle,
     /// 503 `ServiceUnavailable`, no effect.
     Unavailable,
@@ -61,7 +61,7 @@ pub struct Fault {
     pub account: Option<String>,
     /// The region of the credential scope; `None` for any.
     pub region: Option<String>,
-    /// A part of the parameter name, distribution id or role ARN; `None` for any.
+    /// A part of the parameter name, distribution id, bucket and key, or role ARN; `None` for any.
     pub resource_contains: Option<String>,
     /// So many matching calls pass first.
     pub skip: u64,

@@ -1,4 +1,4 @@
-//! The strict AWS double: SSM Parameter Store, CloudFront invalidations and STS on one port.
+//! The strict AWS double: SSM Parameter Store, CloudFront invalidations, S3 and STS on one port.
 //!
 //! It speaks the services' own wire formats, so the real SDKs are its clients, and it keeps to what
 //! AWS documents where the usual emulators don't: invalidations are `InProgress` for a while, quotas
@@ -32,6 +32,7 @@ mod error;
 mod faults;
 mod ids;
 mod request;
+mod s3;
 mod server;
 mod ssm;
 mod state;
@@ -54,6 +55,7 @@ pub use calls::{Call, Outcome};
 pub use clock::DoubleClock;
 pub use error::AwsError;
 pub use faults::{Fault, FaultAction, FaultHandle, FaultView, Faults};
+pub use s3::StoredObject;
 pub use views::{InvalidationView, ParameterVersion};
 
 use world::{World, lock};
@@ -71,7 +73,8 @@ pub struct DoubleOptions {
     pub invalidation_duration: Duration,
     /// A latency for every call, before its effect.
     pub answer_delay: Duration,
-    /// The file from which the state is loaded and to which it is saved at each change.
+    /// The file from which the state is loaded and to which it is saved at each change. The bodies of
+    /// objects are in a folder beside it.
     pub persist: Option<PathBuf>,
     /// The account of every access key that isn't itself an account id or a session's.
     pub account_id: String,

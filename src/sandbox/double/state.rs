@@ -1,4 +1,4 @@
-//! Everything that the double remembers, by account: parameters, distributions, sessions and roles.
+//! Everything that the double remembers: parameters and distributions by account, buckets, sessions and roles.
 //!
 //! Plain data without locks or time; `world` guards it and decides when it is saved.
 
@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::cloudfront::store::Distribution;
+use super::s3::store::Bucket;
 use super::ssm::store::Parameters;
 
 /// The whole memory, as it is saved.
@@ -17,6 +18,8 @@ pub(super) struct State {
     accounts: BTreeMap<String, Account>,
     sessions: BTreeMap<String, Session>,
     pub roles: BTreeMap<String, Role>,
+    /// By name, which is unique among all accounts.
+    pub buckets: BTreeMap<String, Bucket>,
 }
 
 /// One AWS account.

@@ -4,5 +4,6 @@ mod admin;
 mod cloudfront;
 mod faults;
 mod identity;
+mod s3;
 mod ssm;
 mod support;
