@@ -206,11 +206,83 @@ def stores():
     socket.getaddrinfo = resolve
 
 
+def objects():
+    s3 = client("s3")
+    bucket = "storefront-web"
+    refused("NoSuchBucket", 404, s3.list_objects_v2, Bucket=bucket)
+    refused("404", 404, s3.head_bucket, Bucket=bucket)
+    refused("IllegalLocationConstraintException", 400, s3.create_bucket, Bucket=bucket)
+    here = {"LocationConstraint": "eu-west-1"}
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration=here)
+    refused(
+        "BucketAlreadyOwnedByYou",
+        409,
+        s3.create_bucket,
+        Bucket=bucket,
+        CreateBucketConfiguration=here,
+    )
+    expect(s3.head_bucket(Bucket=bucket)["BucketRegion"], "eu-west-1")
+
+    names = ["index.html", "a b.js", "c+d.js", "\u00e9\u4e2d\U0001f600.css", "100%.txt", "e&<f>'\".js", "\x01.bin"]
+    keys = sorted((f"releases/1.0.0+1/{name}" for name in names), key=lambda key: key.encode())
+    for key in keys:
+        put = s3.put_object(Bucket=bucket, Key=key, Body=key.encode(), ContentType="text/plain")
+        expect(put["ETag"].startswith('"') and len(put["ETag"]) == 34, True)
+    s3.put_object(Bucket=bucket, Key="releases/1.0.0 1/x", Body=b"another release")
+    for key in keys:
+        got = s3.get_object(Bucket=bucket, Key=key)
+        expect((got["Body"].read().decode(), got["ContentType"]), (key, "text/plain"))
+        expect(s3.head_object(Bucket=bucket, Key=key)["ContentLength"], len(key.encode()))
+    for size in (1, 2, 3, 1000):
+        pages = s3.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix="releases/1.0.0+1/", PaginationConfig={"PageSize": size}
+        )
+        pages = list(pages)
+        expect([it["Key"] for page in pages for it in page["Contents"]], keys)
+        expect(len(pages), -(-len(keys) // size))
+    folders = s3.list_objects_v2(Bucket=bucket, Prefix="releases/", Delimiter="/")
+    folders = [it["Prefix"] for it in folders["CommonPrefixes"]]
+    expect(folders, ["releases/1.0.0 1/", "releases/1.0.0+1/"])
+    after = s3.list_objects_v2(Bucket=bucket, StartAfter=keys[-2], MaxKeys=5)
+    expect([it["Key"] for it in after["Contents"]], keys[-1:])
+    refused("InvalidArgument", 400, s3.list_objects_v2, Bucket=bucket, ContinuationToken="x")
+
+    index = {"Bucket": bucket, "Key": "releases/1.0.0+1/index.html"}
+    part = s3.get_object(Range="bytes=0-7", **index)
+    expect((part["Body"].read(), part["ContentRange"]), (b"releases", "bytes 0-7/27"))
+    expect(part["ResponseMetadata"]["HTTPStatusCode"], 206)
+    refused("InvalidRange", 416, s3.get_object, Range="bytes=99-", **index)
+    etag = s3.head_object(**index)["ETag"]
+    refused("304", 304, s3.get_object, IfNoneMatch=etag, **index)
+    refused("PreconditionFailed", 412, s3.get_object, IfMatch='"other"', **index)
+    refused("PreconditionFailed", 412, s3.put_object, IfNoneMatch="*", Body=b"", **index)
+    refused("InvalidDigest", 400, s3.put_object, ContentMD5="x", Body=b"", **index)
+    refused("BadDigest", 400, s3.put_object, ContentMD5="1B2M2Y8AsgTpgAmY7PhCfg==", Body=b"x", **index)
+    kept = {"CacheControl": "no-cache", "ContentEncoding": "gzip", "Metadata": {"build": "7"}}
+    s3.put_object(Body=b"", **kept, **index)
+    head = s3.head_object(**index)
+    expect({name: head[name] for name in kept}, kept)
+    expect(head["ContentType"], "binary/octet-stream")
+    expect(head["ETag"], '"d41d8cd98f00b204e9800998ecf8427e"')
+    s3.delete_object(**index)
+    s3.delete_object(**index)
+    refused("NoSuchKey", 404, s3.get_object, **index)
+    refused("404", 404, s3.head_object, **index)
+    refused("NotImplemented", 501, s3.list_buckets)
+    refused("AccessDenied", 403, client("s3", key="333333333333").list_objects_v2, Bucket=bucket)
+    refused("403", 403, client("s3", key="333333333333").head_object, **index)
+    # boto3 follows a bucket to its region.
+    away = client("s3", region="us-east-1").list_objects_v2(Bucket=bucket, MaxKeys=1)
+    expect(away["KeyCount"], 1)
+
+
 def faults():
     ssm = client("ssm")
     admin("/faults", {"operation": "GetParameter", "action": "throttle", "times": 1})
     refused("ThrottlingException", 400, ssm.get_parameter, Name=NAME)
     refused("ParameterNotFound", 400, ssm.get_parameter, Name=NAME)
+    admin("/faults", {"operation": "ListObjectsV2", "action": "throttle", "times": 1})
+    refused("SlowDown", 503, client("s3").list_objects_v2, Bucket="storefront-web")
     admin("/faults", {"action": "unavailable", "times": 1})
     refused("ServiceUnavailable", 503, client("cloudfront").get_distribution, Id=DISTRIBUTION)
 
@@ -219,5 +291,6 @@ parameters()
 invalidations()
 roles()
 stores()
+objects()
 faults()
 print("ok")

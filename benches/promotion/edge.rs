@@ -19,7 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub async fn measure(house: &House, quick: bool) -> anyhow::Result<()> {
     let flips = if quick { 10 } else { 100 };
-    heading(&format!("{flips} promotions and rollbacks under load, edge TTL {} s", TTL.as_secs()));
+    heading(&format!(
+        "{flips} promotions and rollbacks under load, edge TTL {} s",
+        TTL.as_secs()
+    ));
     let aws = house::aws(Duration::ZERO).await?;
     aws.add_distribution("E2EXAMPLE");
     let arn = aws.add_key_value_store("edge");
@@ -34,7 +37,9 @@ pub async fn measure(house: &House, quick: bool) -> anyhow::Result<()> {
     for version in RELEASES {
         load::upload(&aws, version);
         let release = json!({"version": version, "artifacts": {"web": {}}});
-        client.call(Method::POST, &format!("{APP}/releases"), Some(&release)).await?;
+        client
+            .call(Method::POST, &format!("{APP}/releases"), Some(&release))
+            .await?;
     }
     client.promote_to_the_end("production", RELEASES[0]).await?;
 
@@ -47,11 +52,16 @@ pub async fn measure(house: &House, quick: bool) -> anyhow::Result<()> {
         let started = Instant::now();
         // To and fro: a promotion of the next release, then back.
         let (call, body) = if flip % 2 == 0 {
-            ("promotions", json!({"release": RELEASES[1 + (flip / 2) % (RELEASES.len() - 1)]}))
+            (
+                "promotions",
+                json!({"release": RELEASES[1 + (flip / 2) % (RELEASES.len() - 1)]}),
+            )
         } else {
             ("rollbacks", json!({"to": RELEASES[0]}))
         };
-        let job = client.call(Method::POST, &format!("{environment}/{call}"), Some(&body)).await?;
+        let job = client
+            .call(Method::POST, &format!("{environment}/{call}"), Some(&body))
+            .await?;
         let id = job["id"].as_str().context("the job has no id")?;
         active = job["release"].as_str().context("the job has no release")?.to_owned();
         load.until_everywhere(&active, points.len(), PATIENCE).await;
@@ -68,7 +78,11 @@ pub async fn measure(house: &House, quick: bool) -> anyhow::Result<()> {
     row(
         "requests",
         &outcome.requests.to_string(),
-        &format!("{:.0} /s at {} points of presence", outcome.requests as f64 / took.as_secs_f64(), points.len()),
+        &format!(
+            "{:.0} /s at {} points of presence",
+            outcome.requests as f64 / took.as_secs_f64(),
+            points.len()
+        ),
     );
     row(
         "5xx, and answers of a release not named within the TTL",

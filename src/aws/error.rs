@@ -33,7 +33,7 @@ pub enum Class {
 /// A call to AWS that did not end well.
 #[derive(Debug, Clone)]
 pub struct AwsError {
-    /// `ssm`, `cloudfront` or `cloudfront-keyvaluestore`, as IAM spells it.
+    /// `ssm`, `cloudfront`, `cloudfront-keyvaluestore` or `s3`, as IAM spells it.
     pub service: &'static str,
     pub operation: &'static str,
     /// What it was about, with its region.
@@ -116,16 +116,27 @@ impl AwsError {
         }
     }
 
+    /// The IAM action that the call needs. S3's have other names than its operations (Service Authorization
+    /// Reference, "Actions, resources, and condition keys for Amazon S3").
+    fn permission(&self) -> String {
+        let action = match (self.service, self.operation) {
+            ("s3", "ListObjectsV2") => "ListBucket",
+            ("s3", "HeadObject") => "GetObject",
+            (_, operation) => operation,
+        };
+        format!("{}:{action}", self.service)
+    }
+
     /// The error of the step that made the call.
     pub fn job_error(&self) -> JobError {
-        let permission = format!("{}:{}", self.service, self.operation);
         match self.class {
             Class::NotFound if self.service == super::kvs::SERVICE => JobError::new("kvs_not_found", self.to_string())
                 .hint("Create the KeyValueStore, or correct kvs_arn in the environment's document."),
             Class::NotFound => JobError::new("aws_not_found", self.to_string())
                 .hint(format!("Does {} exist, in this account and region?", self.resource)),
             Class::AccessDenied => JobError::new("aws_access_denied", self.to_string()).hint(format!(
-                "Grant {permission} on {} to the role or user Greenlight works under.",
+                "Grant {} on {} to the role or user Greenlight works under.",
+                self.permission(),
                 self.resource
             )),
             Class::Throttled => JobError::new("aws_throttled", self.to_string())
@@ -181,7 +192,10 @@ fn class_of(code: Option<&str>, status: u16, said: &str) -> Class {
         | "ParameterVersionNotFound"
         | "NoSuchDistribution"
         | "NoSuchInvalidation"
-        | "NoSuchResource" => Class::NotFound,
+        | "NoSuchResource"
+        | "NoSuchBucket"
+        | "NoSuchKey"
+        | "NotFound" => Class::NotFound,
         "AccessDenied"
         | "AccessDeniedException"
         | "UnauthorizedOperation"
@@ -192,7 +206,15 @@ fn class_of(code: Option<&str>, status: u16, said: &str) -> Class {
         | "ExpiredToken"
         | "ExpiredTokenException"
         | "MissingAuthenticationToken"
+        | "InvalidAccessKeyId"
+        | "InvalidToken"
+        | "RequestTimeTooSkewed"
+        | "AllAccessDisabled"
         | "OptInRequired" => Class::AccessDenied,
+        // S3's answers to HEAD have no body, and so no code.
+        "" if status == 403 => Class::AccessDenied,
+        // S3's word for a connection on which it heard nothing, though its status is 400.
+        "RequestTimeout" => Class::Ambiguous,
         _ if !(300..500).contains(&status) => Class::Ambiguous,
         _ if status == 412 => Class::Moved,
         _ if status == 429 => Class::Throttled,
@@ -250,6 +272,11 @@ mod tests {
             (Some("ServiceQuotaExceededException"), 402, Class::Refused),
             (Some("InternalServerException"), 500, Class::Ambiguous),
             (None, 412, Class::Moved),
+            (Some("NoSuchBucket"), 404, Class::NotFound),
+            (Some("SlowDown"), 503, Class::Throttled),
+            (Some("RequestTimeout"), 400, Class::Ambiguous),
+            (Some("PermanentRedirect"), 301, Class::Refused),
+            (None, 403, Class::AccessDenied),
             (Some("InternalServerError"), 500, Class::Ambiguous),
             (None, 503, Class::Ambiguous),
             (None, 429, Class::Throttled),

@@ -7,6 +7,7 @@ pub mod cloudfront;
 pub mod error;
 pub mod guard;
 pub mod kvs;
+pub mod s3;
 pub mod ssm;
 
 use std::{
@@ -36,6 +37,7 @@ pub struct Aws {
     ssm: Arc<Mutex<HashMap<(AwsAccount, String), ssm::Ssm>>>,
     cloudfront: Arc<Mutex<HashMap<AwsAccount, cloudfront::CloudFront>>>,
     kvs: Arc<Mutex<HashMap<AwsAccount, kvs::KeyValueStores>>>,
+    s3: Arc<Mutex<HashMap<(AwsAccount, String), s3::S3>>>,
 }
 
 impl Aws {
@@ -64,6 +66,7 @@ impl Aws {
             ssm: Arc::default(),
             cloudfront: Arc::default(),
             kvs: Arc::default(),
+            s3: Arc::default(),
         }
     }
 
@@ -93,6 +96,16 @@ impl Aws {
         }
         let client = kvs::KeyValueStores::new(&self.config(account, CLOUDFRONT_REGION).await);
         lock(&self.kvs).entry(account.clone()).or_insert(client).clone()
+    }
+
+    /// S3 of an account in a region.
+    pub async fn s3(&self, account: &AwsAccount, region: &str) -> s3::S3 {
+        let key = (account.clone(), region.to_owned());
+        if let Some(client) = lock(&self.s3).get(&key) {
+            return client.clone();
+        }
+        let client = s3::S3::new(&self.config(account, region).await, region);
+        lock(&self.s3).entry(key).or_insert(client).clone()
     }
 
     async fn config(&self, account: &AwsAccount, region: &str) -> SdkConfig {

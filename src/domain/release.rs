@@ -22,7 +22,8 @@ pub const COMMIT_MAX: usize = 200;
 /// What of the release a component gets: an optional `uri`, and whatever else the caller wants kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Artifact {
-    /// `s3://bucket/prefix/1.43.0/`, an image, a target group.
+    /// `s3://bucket/prefix/1.43.0/`, an image, a target group. Registering asks nobody whether it is there: the
+    /// files of one in S3 are recorded by the first promotion of the release, and must stay as they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "s3://storefront-web/releases/1.43.0/")]
     pub uri: Option<String>,

@@ -13,6 +13,7 @@ pub mod events;
 pub mod idempotency;
 pub mod jobs;
 pub mod leases;
+pub mod manifests;
 pub mod pointers;
 pub mod progress;
 pub mod releases;
@@ -51,6 +52,9 @@ pub enum StoreError {
     /// A row that no code of this version can have written.
     #[error("a stored {what} cannot be read: {why}")]
     Corrupt { what: &'static str, why: String },
+    /// Somebody else recorded it between the caller's look and its write: look again.
+    #[error("another {0} was recorded meanwhile")]
+    Raced(&'static str),
     #[error("DATABASE_URL cannot be read: {0}")]
     Url(String),
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use sqlx::{PgConnection, types::Json};
 
-use super::{Result, StoreError};
+use super::{Result, StoreError, manifests::Summary};
 use crate::domain::{
     names::{Name, Version},
     release::{Artifact, NewRelease},
@@ -22,6 +22,8 @@ pub struct Release {
     pub metadata: Map<String, Value>,
     pub created_at: DateTime<Utc>,
     pub created_by: String,
+    /// Of its artifacts that a promotion has seen, by component and location.
+    pub manifests: Vec<Summary>,
 }
 
 type Row = (
@@ -32,9 +34,21 @@ type Row = (
     Json<Map<String, Value>>,
     DateTime<Utc>,
     String,
+    Json<Vec<Summary>>,
 );
 
-fn release((app, version, commit, Json(artifacts), Json(metadata), created_at, created_by): Row) -> Result<Release> {
+/// What makes a [`Row`]; the files of the manifests are not read.
+macro_rules! columns {
+    () => {
+        "app, version, commit, artifacts, metadata, created_at, created_by,
+         (SELECT coalesce(jsonb_agg(jsonb_build_object('component', component, 'location', location,
+                     'objects', objects, 'bytes', bytes, 'recorded_at', recorded_at) ORDER BY component, location), '[]')
+          FROM manifests WHERE manifests.app = releases.app AND manifests.version = releases.version)"
+    };
+}
+
+fn release(row: Row) -> Result<Release> {
+    let (app, version, commit, Json(artifacts), Json(metadata), created_at, created_by, Json(manifests)) = row;
     Ok(Release {
         app: Name::parse(&app).map_err(|why| StoreError::corrupt("release", why))?,
         version: Version::parse(&version).map_err(|why| StoreError::corrupt("release", why))?,
@@ -43,6 +57,7 @@ fn release((app, version, commit, Json(artifacts), Json(metadata), created_at, c
         metadata,
         created_at,
         created_by,
+        manifests,
     })
 }
 
@@ -86,10 +101,11 @@ pub async fn differences(connection: &mut PgConnection, app: &Name, new: &NewRel
 }
 
 pub async fn get(connection: &mut PgConnection, app: &Name, version: &Version) -> Result<Option<Release>> {
-    sqlx::query_as::<_, Row>(
-        "SELECT app, version, commit, artifacts, metadata, created_at, created_by
-         FROM releases WHERE app = $1 AND version = $2",
-    )
+    sqlx::query_as::<_, Row>(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM releases WHERE app = $1 AND version = $2"
+    ))
     .bind(app.as_str())
     .bind(version.as_str())
     .fetch_optional(connection)
@@ -106,12 +122,13 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<Release>> {
     let (at, version) = before.unzip();
-    sqlx::query_as::<_, Row>(
-        "SELECT app, version, commit, artifacts, metadata, created_at, created_by
-         FROM releases
+    sqlx::query_as::<_, Row>(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM releases
          WHERE app = $1 AND ($2::timestamptz IS NULL OR (created_at, version) < ($2, $3))
          ORDER BY created_at DESC, version DESC LIMIT $4",
-    )
+    ))
     .bind(app.as_str())
     .bind(at)
     .bind(version)

@@ -49,6 +49,10 @@ async fn visitors_notice_nothing_but_the_new_release() {
     }
     let outcome = load.end().await;
     assert_eq!(outcome.failures, Vec::<String>::new());
-    assert!(outcome.requests > 500, "too few requests to say anything: {}", outcome.requests);
+    assert!(
+        outcome.requests > 500,
+        "too few requests to say anything: {}",
+        outcome.requests
+    );
     edge.shutdown().await;
 }

@@ -12,7 +12,7 @@ use crate::{
         names::{Name, Version},
         release::Artifact,
     },
-    store::releases::Release,
+    store::{manifests::Summary, releases::Release},
 };
 
 /// An immutable version of an application.
@@ -32,6 +32,37 @@ pub struct ReleaseView {
     /// The name of the token that registered it.
     #[schema(example = "ci")]
     pub created_by: String,
+    /// The files of its artifacts in S3, as they were when a promotion first looked: one entry for each
+    /// component and place. Empty before the first promotion. Later promotions insist on the same files.
+    pub manifests: Vec<ManifestView>,
+}
+
+/// The files of a component's artifact, as a promotion first saw them.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Manifest)]
+pub struct ManifestView {
+    pub component: Name,
+    #[schema(example = "s3://storefront-web/releases/1.43.0/")]
+    pub location: String,
+    /// How many files.
+    #[schema(example = 214, minimum = 1)]
+    pub objects: i64,
+    /// Their size together.
+    #[schema(example = 4_718_592, minimum = 0)]
+    pub bytes: i64,
+    pub recorded_at: DateTime<Utc>,
+}
+
+impl From<Summary> for ManifestView {
+    fn from(summary: Summary) -> Self {
+        Self {
+            component: summary.component,
+            location: summary.location,
+            objects: summary.objects,
+            bytes: summary.bytes,
+            recorded_at: summary.recorded_at,
+        }
+    }
 }
 
 impl From<Release> for ReleaseView {
@@ -44,6 +75,7 @@ impl From<Release> for ReleaseView {
             metadata: release.metadata,
             created_at: release.created_at,
             created_by: release.created_by,
+            manifests: release.manifests.into_iter().map(ManifestView::from).collect(),
         }
     }
 }

@@ -13,8 +13,8 @@ use crate::{
     sandbox::{
         double::AwsDouble,
         edge::{
-            Bucket, DistributionInvalidations, EdgeError, EdgeOptions, FunctionConfig, KeyValueStore, LocalEdge, Object,
-            Parameter, PointerStore, Routing,
+            Bucket, DistributionInvalidations, EdgeError, EdgeOptions, FunctionConfig, KeyValueStore, LocalEdge,
+            Object, Parameter, PointerStore, Routing,
         },
     },
 };
@@ -41,7 +41,9 @@ impl Edges {
         let mut web = options(double, &WEB, WEB.key(), Fallback::Spa, Arc::new(store), pointer_ttl);
         web.listen = asked.unwrap_or(DEFAULT_LISTEN);
         let started = match LocalEdge::start(web.clone()).await {
-            Err(EdgeError::Listen { source, address }) if asked.is_none() && source.kind() == io::ErrorKind::AddrInUse => {
+            Err(EdgeError::Listen { source, address })
+                if asked.is_none() && source.kind() == io::ErrorKind::AddrInUse =>
+            {
                 screen.line(format!("Port {} is taken; the edge takes a free one.", address.port()));
                 web.listen = SocketAddr::new(address.ip(), 0);
                 LocalEdge::start(web).await
@@ -49,11 +51,20 @@ impl Edges {
             started => started,
         };
         let parameter = Parameter::new(double, super::cloud::REGION, DOCS.parameter);
-        let mut docs = options(double, &DOCS, DOCS.parameter, Fallback::Index, Arc::new(parameter), pointer_ttl);
+        let mut docs = options(
+            double,
+            &DOCS,
+            DOCS.parameter,
+            Fallback::Index,
+            Arc::new(parameter),
+            pointer_ttl,
+        );
         docs.routing = Routing::Origin;
         Ok(Self {
             web: started.context("could not start the edge of web")?,
-            docs: LocalEdge::start(docs).await.context("could not start the edge of docs")?,
+            docs: LocalEdge::start(docs)
+                .await
+                .context("could not start the edge of docs")?,
         })
     }
 

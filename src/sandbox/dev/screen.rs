@@ -115,7 +115,11 @@ pub(super) fn announce(screen: &Screen, house: &House, folder: &DataFolder, told
             &house.edges.docs.url(),
             format!("(distribution {}, routed behind the cache)", DOCS.distribution),
         ),
-        ("Bucket", WEB.bucket, format!("(releases under {}<version>/)", WEB.prefix)),
+        (
+            "Bucket",
+            WEB.bucket,
+            format!("(releases under {}<version>/)", WEB.prefix),
+        ),
         ("KVS", &house.kvs_arn, format!("(web's pointer under {})", WEB.key())),
         (
             "AWS double",

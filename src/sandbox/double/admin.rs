@@ -36,7 +36,7 @@ async fn health(State(shared): State<Shared>) -> Json<Value> {
         "status": "ok",
         "account_id": world.options.account_id,
         "now": world.clock.now(),
-        "services": ["ssm", "cloudfront", "cloudfront-keyvaluestore", "sts"],
+        "services": ["ssm", "cloudfront", "cloudfront-keyvaluestore", "s3", "sts"],
     }))
 }
 

@@ -14,6 +14,9 @@ use super::state::State;
 /// How far a signature's date may be from the machine's time (IAM User Guide, *Troubleshoot signed
 /// requests for AWS APIs*).
 const MAX_SKEW: TimeDelta = TimeDelta::minutes(5);
+/// The same for S3 (API Reference, *Error responses*: `RequestTimeTooSkewed`; *Signing and authenticating
+/// REST requests*).
+const MAX_S3_SKEW: TimeDelta = TimeDelta::minutes(15);
 const DATE_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 /// The two algorithms (IAM User Guide, *AWS Signature Version 4 for API requests*). The asymmetric one has no
 /// region in its scope, but a signed region set.
@@ -68,6 +71,7 @@ fn incomplete(protocol: Protocol, message: String) -> AwsError {
         Protocol::Json | Protocol::RestJson => {
             AwsError::new(json_status(protocol), "IncompleteSignatureException", message)
         }
+        Protocol::S3 => AwsError::new(400, "AuthorizationHeaderMalformed", message),
         _ => AwsError::new(400, "IncompleteSignature", message),
     }
 }
@@ -87,6 +91,7 @@ fn bad_token(protocol: Protocol) -> AwsError {
         Protocol::Json | Protocol::RestJson => {
             AwsError::new(json_status(protocol), "UnrecognizedClientException", message)
         }
+        Protocol::S3 => AwsError::new(400, "InvalidToken", message),
         _ => AwsError::new(403, "InvalidClientTokenId", message),
     }
 }
@@ -95,6 +100,7 @@ fn expired_token(protocol: Protocol) -> AwsError {
     let message = "The security token included in the request is expired";
     match protocol {
         Protocol::Json | Protocol::RestJson => AwsError::new(json_status(protocol), "ExpiredTokenException", message),
+        Protocol::S3 => AwsError::new(400, "ExpiredToken", message),
         _ => AwsError::new(403, "ExpiredToken", message),
     }
 }
@@ -182,8 +188,16 @@ impl Signature {
         })
     }
 
-    /// Refuses a signature whose date is more than five minutes from `now`, the machine's own time.
+    /// Refuses a signature whose date is more than five minutes from `now`, the machine's own time; S3
+    /// takes fifteen.
     pub(super) fn check_age(&self, now: DateTime<Utc>, protocol: Protocol) -> Result<(), AwsError> {
+        if protocol == Protocol::S3 {
+            if (self.signed_at - now).abs() <= MAX_S3_SKEW {
+                return Ok(());
+            }
+            let message = "The difference between the request time and the server's time is too large.";
+            return Err(AwsError::new(403, "RequestTimeTooSkewed", message));
+        }
         let date = self.signed_at.format(DATE_FORMAT);
         let shown_now = now.format(DATE_FORMAT);
         if self.signed_at < now - MAX_SKEW {
@@ -350,6 +364,9 @@ mod tests {
         assert!(late.message.unwrap().starts_with("Signature expired: 20260102T030405Z"));
         let early = signature.check_age(at(-6), Protocol::RestXml).unwrap_err();
         assert_eq!((early.status, early.code.as_str()), (403, "SignatureDoesNotMatch"));
+        assert!(signature.check_age(at(14), Protocol::S3).is_ok());
+        let skewed = signature.check_age(at(-16), Protocol::S3).unwrap_err();
+        assert_eq!((skewed.status, skewed.code.as_str()), (403, "RequestTimeTooSkewed"));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! An error here is always an answer that a real AWS endpoint could give: never HTML, never a body
 //! that an SDK would mistake for a network fault.
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
+use axum::http::header::{HeaderMap, HeaderName};
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 use thiserror::Error;
@@ -60,6 +61,8 @@ pub(super) enum Protocol {
     RestXml,
     /// restJson1: KeyValueStore.
     RestJson,
+    /// restXml with S3's own errors: no wrapper, no namespace, and no body after a HEAD.
+    S3,
     /// awsQuery: STS.
     Query,
 }
@@ -68,21 +71,36 @@ pub(super) enum Protocol {
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub status: u16,
-    pub headers: Vec<(&'static str, String)>,
-    pub body: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// The AWS code of a refusal that is put on the wire already, as s3s does.
+    pub refused: Option<String>,
 }
 
 impl Answer {
     pub(super) fn ok(body: String) -> Self {
         Self {
             status: 200,
-            headers: Vec::new(),
-            body,
+            headers: HeaderMap::new(),
+            body: body.into(),
+            refused: None,
         }
     }
 
     pub(super) fn json(body: &serde_json::Value) -> Self {
         Self::ok(body.to_string())
+    }
+
+    pub(super) fn with_status(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+
+    /// With one header more; a value that can't be one is left out.
+    pub(super) fn with_header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
     }
 }
 
@@ -92,7 +110,15 @@ impl Protocol {
             Self::Json => "application/x-amz-json-1.1",
             Self::RestJson => "application/json",
             Self::RestXml | Self::Query => "text/xml",
+            Self::S3 => "application/xml",
         }
+    }
+
+    fn request_id(self) -> HeaderName {
+        HeaderName::from_static(match self {
+            Self::S3 => "x-amz-request-id",
+            _ => "x-amzn-requestid",
+        })
     }
 
     /// Puts an answer or an error on the wire in this protocol's shape.
@@ -101,36 +127,38 @@ impl Protocol {
         let mut response = Response::new(Body::from(answer.body));
         *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type()));
+        // What S3 answers with is often no document; such an answer brings its own type, or has none.
+        if self != Self::S3 {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type()));
+        }
         if let Ok(id) = HeaderValue::from_str(request_id) {
-            headers.insert("x-amzn-requestid", id);
+            headers.insert(self.request_id(), id);
         }
-        for (name, value) in answer.headers {
-            if let Ok(value) = HeaderValue::from_str(&value) {
-                headers.insert(name, value);
-            }
-        }
+        headers.extend(answer.headers);
         response
     }
 
     fn error_answer(self, error: &AwsError, request_id: &str) -> Answer {
-        let mut headers = Vec::new();
         let body = match self {
-            Self::RestJson => {
-                headers.push(("x-amzn-errortype", error.code.clone()));
-                json!({ "Message": error.message }).to_string()
-            }
+            Self::RestJson => json!({ "Message": error.message }).to_string(),
             Self::Json => match &error.message {
                 Some(message) => json!({ "__type": error.code, "message": message }).to_string(),
                 None => json!({ "__type": error.code }).to_string(),
             },
             Self::RestXml => error_xml(CLOUDFRONT_NAMESPACE, error, request_id),
             Self::Query => error_xml(STS_NAMESPACE, error, request_id),
+            Self::S3 => Xml::bare_document("Error", |xml| {
+                xml.leaf("Code", &error.code);
+                xml.leaf("Message", error.message.as_deref().unwrap_or_default());
+                xml.leaf("RequestId", request_id);
+            }),
         };
-        Answer {
-            status: error.status,
-            headers,
-            body,
+        let answer = Answer::ok(body)
+            .with_status(error.status)
+            .with_header(header::CONTENT_TYPE, self.content_type());
+        match self {
+            Self::RestJson => answer.with_header(HeaderName::from_static("x-amzn-errortype"), &error.code),
+            _ => answer,
         }
     }
 }

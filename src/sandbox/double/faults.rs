@@ -16,7 +16,8 @@ use super::world::lock;
 /// What happens to a call that a fault matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultAction {
-    /// `ThrottlingException` (SSM, 400; KeyValueStore, 429) or `Throttling` (CloudFront, STS, 400), no effect.
+    /// `ThrottlingException` (SSM, 400; KeyValueStore, 429), `Throttling` (CloudFront, STS, 400) or `SlowDown` (S3, 503);
+    /// no effect.
     Throttle,
     /// 503 `ServiceUnavailable`, no effect.
     Unavailable,
@@ -63,7 +64,7 @@ pub struct Fault {
     pub account: Option<String>,
     /// The region of the credential scope (`*` for KeyValueStore); `None` for any.
     pub region: Option<String>,
-    /// A part of the parameter name, distribution id, store ARN or role ARN; `None` for any.
+    /// A part of the parameter name, distribution id, store ARN, bucket and key, or role ARN; `None` for any.
     pub resource_contains: Option<String>,
     /// So many matching calls pass first.
     pub skip: u64,

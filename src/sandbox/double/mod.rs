@@ -1,4 +1,4 @@
-//! The strict AWS double: SSM Parameter Store, CloudFront invalidations, KeyValueStore and STS on one port.
+//! The strict AWS double: SSM Parameter Store, CloudFront invalidations, KeyValueStore, S3 and STS on one port.
 //!
 //! It speaks the services' own wire formats, so the real SDKs are its clients, and it keeps to what
 //! AWS documents where the usual emulators don't: invalidations are `InProgress` for a while, quotas
@@ -34,6 +34,7 @@ mod feed;
 mod ids;
 mod kvs;
 mod request;
+mod s3;
 mod server;
 mod ssm;
 mod state;
@@ -56,6 +57,7 @@ pub use calls::{Call, Outcome};
 pub use clock::DoubleClock;
 pub use error::AwsError;
 pub use faults::{Fault, FaultAction, FaultHandle, FaultView, Faults};
+pub use s3::StoredObject;
 pub use views::{InvalidationView, ParameterVersion};
 
 use world::{World, lock};
@@ -73,7 +75,8 @@ pub struct DoubleOptions {
     pub invalidation_duration: Duration,
     /// A latency for every call, before its effect.
     pub answer_delay: Duration,
-    /// The file from which the state is loaded and to which it is saved at each change.
+    /// The file from which the state is loaded and to which it is saved at each change. The bodies of
+    /// objects are in a folder beside it.
     pub persist: Option<PathBuf>,
     /// The account of every access key that isn't itself an account id or a session's.
     pub account_id: String,

@@ -1,5 +1,8 @@
 //! From an HTTP request to something that can be done: which service, which operation, on what.
 
+use std::sync::Arc;
+
+use axum::body::Bytes;
 use axum::http::request::Parts;
 use serde_json::{Value, json};
 
@@ -7,7 +10,7 @@ use super::auth::Caller;
 use super::error::{Answer, AwsError, Protocol};
 use super::faults::FaultAction;
 use super::world::World;
-use super::{cloudfront, kvs, ssm, sts};
+use super::{cloudfront, kvs, s3, ssm, sts};
 
 /// A request as far as it could be understood; what could not becomes the error in `command`.
 #[derive(Debug)]
@@ -24,6 +27,7 @@ pub(super) enum Command {
     Ssm(ssm::Command),
     CloudFront(cloudfront::Command),
     Kvs(kvs::Command),
+    S3(s3::Command),
     Sts(sts::Command),
 }
 
@@ -38,7 +42,7 @@ impl Parsed {
     }
 
     /// Reads the request in the protocol of the service that it was signed for.
-    pub(super) fn read(service: &str, parts: &Parts, body: &[u8]) -> Self {
+    pub(super) fn read(service: &str, parts: &Parts, body: &Bytes) -> Self {
         match service {
             "ssm" => ssm::read(target(parts), body),
             "cloudfront" => cloudfront::read(&parts.method, parts.uri.path(), parts.uri.query(), body),
@@ -46,6 +50,7 @@ impl Parsed {
                 let (path, query) = (parts.uri.path(), parts.uri.query());
                 kvs::read(&parts.method, path, query, &parts.headers, body)
             }
+            "s3" => s3::read(parts, body),
             "sts" => sts::read(parts.uri.query(), body),
             other => {
                 let message = format!("This double has no service {other}.");
@@ -59,7 +64,7 @@ impl Command {
     /// Does what was asked.
     pub(super) fn apply(
         self,
-        world: &World,
+        world: &Arc<World>,
         caller: &Caller,
         request_id: &str,
         stale: bool,
@@ -68,6 +73,7 @@ impl Command {
             Self::Ssm(command) => command.apply(world, caller, stale),
             Self::CloudFront(command) => command.apply(world, caller, stale),
             Self::Kvs(command) => command.apply(world, caller, stale),
+            Self::S3(command) => command.apply(world, caller, request_id),
             Self::Sts(command) => command.apply(world, caller, request_id),
         }
     }
@@ -84,6 +90,7 @@ pub(super) fn protocol(service: Option<&str>, parts: &Parts) -> Protocol {
         Some("cloudfront") => Protocol::RestXml,
         Some(kvs::SERVICE) => Protocol::RestJson,
         Some("sts") => Protocol::Query,
+        Some("s3") => Protocol::S3,
         _ if target(parts).is_some() => Protocol::Json,
         _ if parts.uri.path().starts_with(kvs::ROOT) => Protocol::RestJson,
         _ if parts.uri.path() == "/" => Protocol::Query,
@@ -100,6 +107,7 @@ pub(super) fn fault_error(
     caller: &Caller,
 ) -> Option<AwsError> {
     Some(match action {
+        FaultAction::Throttle if service == "s3" => AwsError::new(503, "SlowDown", "Please reduce your request rate."),
         FaultAction::Throttle => {
             let (status, code) = match service {
                 "ssm" => (400, "ThrottlingException"),
@@ -115,7 +123,7 @@ pub(super) fn fault_error(
         FaultAction::InternalError => match service {
             "ssm" => AwsError::new(500, "InternalServerError", "An error occurred on the server side."),
             kvs::SERVICE => AwsError::new(500, "InternalServerException", "Internal server error."),
-            "cloudfront" => AwsError::new(
+            "cloudfront" | "s3" => AwsError::new(
                 500,
                 "InternalError",
                 "We encountered an internal error. Please try again.",
@@ -127,9 +135,13 @@ pub(super) fn fault_error(
             ),
         },
         FaultAction::AccessDenied => {
+            let action = match service {
+                "s3" => s3::action(operation),
+                _ => operation,
+            };
             let message = format!(
-                "User: {} is not authorized to perform: {service}:{operation} on resource: {} because no \
-                 identity-based policy allows the {service}:{operation} action",
+                "User: {} is not authorized to perform: {service}:{action} on resource: {} because no \
+                 identity-based policy allows the {service}:{action} action",
                 caller.arn,
                 resource_arn(service, resource.unwrap_or("*"), caller),
             );
@@ -150,6 +162,7 @@ fn resource_arn(service: &str, resource: &str, caller: &Caller) -> String {
         _ if resource.starts_with("arn:") => resource.to_owned(),
         "ssm" => ssm::names::arn(&caller.account, &caller.region, resource),
         "cloudfront" => cloudfront::arn(&caller.account, resource),
+        "s3" => s3::arn(resource),
         _ => resource.to_owned(),
     }
 }

@@ -29,8 +29,8 @@ use super::request::{self, Parsed};
 use super::world::World;
 use super::{admin, ids};
 
-/// The largest body that is read; CloudFront's largest batch stays well below it.
-const MAX_BODY: usize = 16 * 1024 * 1024;
+/// The largest body that is read: more than any file of a site that is tried out here.
+const MAX_BODY: usize = 64 * 1024 * 1024;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -208,7 +208,7 @@ impl Work {
                 reply
             }
             FaultAction::LoseAnswer => {
-                let error = self.effect(false).err().map(|error| error.code);
+                let error = refusal(&self.effect(false));
                 settle(Outcome::AnswerLost { error });
                 Reply::Cut
             }
@@ -217,7 +217,7 @@ impl Work {
                 Reply::Cut
             }
             FaultAction::HangAfterEffect => {
-                let applied = self.effect(false).is_ok();
+                let applied = refusal(&self.effect(false)).is_none();
                 settle(Outcome::Hung { applied });
                 Reply::Hang
             }
@@ -228,7 +228,7 @@ impl Work {
             FaultAction::HoldEffect => {
                 let world = Arc::clone(&log);
                 fault.hold(Box::new(move || {
-                    let error = self.effect(false).err().map(|error| error.code);
+                    let error = refusal(&self.effect(false));
                     world.calls.settle(seq, Outcome::Released { error });
                 }));
                 settle(Outcome::Held);
@@ -248,10 +248,13 @@ impl Work {
 }
 
 fn outcome(result: &Result<Answer, AwsError>) -> Outcome {
+    refusal(result).map_or(Outcome::Ok, |code| Outcome::Error { code })
+}
+
+/// The AWS code of a refusal; `None` when it was done.
+fn refusal(result: &Result<Answer, AwsError>) -> Option<String> {
     match result {
-        Ok(_) => Outcome::Ok,
-        Err(error) => Outcome::Error {
-            code: error.code.clone(),
-        },
+        Ok(answer) => answer.refused.clone(),
+        Err(error) => Some(error.code.clone()),
     }
 }

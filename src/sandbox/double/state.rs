@@ -1,5 +1,5 @@
-//! Everything that the double remembers, by account: parameters, distributions, key value stores, sessions and
-//! roles.
+//! Everything that the double remembers: parameters, distributions and key value stores by account, buckets, sessions
+//! and roles.
 //!
 //! Plain data without locks or time; `world` guards it and decides when it is saved.
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cloudfront::store::Distribution;
 use super::kvs::{self, store::KeyValueStore};
+use super::s3::store::Bucket;
 use super::ssm::store::Parameters;
 
 /// The whole memory, as it is saved.
@@ -19,6 +20,8 @@ pub(super) struct State {
     accounts: BTreeMap<String, Account>,
     sessions: BTreeMap<String, Session>,
     pub roles: BTreeMap<String, Role>,
+    /// By name, which is unique among all accounts.
+    pub buckets: BTreeMap<String, Bucket>,
 }
 
 /// One AWS account.

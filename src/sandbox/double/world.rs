@@ -5,13 +5,15 @@
 //! that is meant for one developer's `greenlight dev`, not for load.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::DoubleOptions;
 use super::calls::CallLog;
 use super::clock::DoubleClock;
 use super::faults::Faults;
+use super::s3;
 use super::state::State;
 
 /// Locks, whether or not an earlier holder panicked: every change to what is guarded is complete
@@ -28,14 +30,33 @@ pub(super) struct World {
     pub faults: Faults,
     pub calls: CallLog,
     state: Mutex<State>,
+    saved: Option<Saved>,
+    s3_page_size: AtomicUsize,
+}
+
+/// Where the state is saved.
+#[derive(Debug)]
+struct Saved {
+    path: PathBuf,
+    /// Locked only while the state is.
+    bodies: Mutex<s3::Bodies>,
 }
 
 impl World {
     /// An empty world, or the one that was saved at `options.persist`.
     pub(super) fn open(options: DoubleOptions) -> io::Result<Self> {
-        let state = match &options.persist {
-            Some(path) => load(path)?,
-            None => State::default(),
+        let (state, saved) = match &options.persist {
+            Some(path) => {
+                let mut bodies = s3::Bodies::beside(path);
+                let mut state = load(path)?;
+                bodies.load(&mut state)?;
+                let saved = Saved {
+                    path: path.clone(),
+                    bodies: Mutex::new(bodies),
+                };
+                (state, Some(saved))
+            }
+            None => (State::default(), None),
         };
         Ok(Self {
             options,
@@ -43,6 +64,8 @@ impl World {
             faults: Faults::default(),
             calls: CallLog::new(),
             state: Mutex::new(state),
+            saved,
+            s3_page_size: AtomicUsize::new(s3::MAX_PAGE),
         })
     }
 
@@ -55,12 +78,21 @@ impl World {
     pub(super) fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let mut state = lock(&self.state);
         let result = change(&mut state);
-        if let Some(path) = &self.options.persist
-            && let Err(error) = save(path, &state)
+        if let Some(saved) = &self.saved
+            && let Err(error) = saved.save(&state)
         {
-            tracing::error!(path = %path.display(), %error, "the AWS double could not save its state");
+            tracing::error!(path = %saved.path.display(), %error, "the AWS double could not save its state");
         }
         result
+    }
+
+    /// How many entries a page of S3's listings has at most.
+    pub(super) fn s3_page_size(&self) -> usize {
+        self.s3_page_size.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_s3_page_size(&self, entries: usize) {
+        self.s3_page_size.store(entries, Ordering::Relaxed);
     }
 }
 
@@ -79,9 +111,13 @@ fn load(path: &Path) -> io::Result<State> {
     }
 }
 
-/// Writes beside the file and renames over it, so that a crash leaves the old state or the new one.
-fn save(path: &Path, state: &State) -> io::Result<()> {
-    let beside = path.with_extension("tmp");
-    std::fs::write(&beside, serde_json::to_vec(state)?)?;
-    std::fs::rename(&beside, path)
+impl Saved {
+    /// Writes beside the file and renames over it, so that a crash leaves the old state or the new one. What
+    /// the new one names is written before.
+    fn save(&self, state: &State) -> io::Result<()> {
+        lock(&self.bodies).save(state)?;
+        let beside = self.path.with_extension("tmp");
+        std::fs::write(&beside, serde_json::to_vec(state)?)?;
+        std::fs::rename(&beside, &self.path)
+    }
 }

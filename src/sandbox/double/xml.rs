@@ -15,10 +15,8 @@ pub(super) struct Xml {
 impl Xml {
     /// A whole document whose root carries `namespace`.
     pub(super) fn document(root: &str, namespace: &str, fill: impl FnOnce(&mut Self)) -> String {
-        let mut xml = Self {
-            out: String::with_capacity(512),
-        };
-        xml.out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<");
+        let mut xml = Self::begin();
+        xml.out.push('<');
         xml.out.push_str(root);
         xml.out.push_str(" xmlns=\"");
         xml.out.push_str(&escape(namespace));
@@ -26,6 +24,19 @@ impl Xml {
         fill(&mut xml);
         xml.close(root);
         xml.out
+    }
+
+    /// A whole document without a namespace.
+    pub(super) fn bare_document(root: &str, fill: impl FnOnce(&mut Self)) -> String {
+        let mut xml = Self::begin();
+        xml.element(root, fill);
+        xml.out
+    }
+
+    fn begin() -> Self {
+        let mut out = String::with_capacity(512);
+        out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+        Self { out }
     }
 
     /// An element that holds others.

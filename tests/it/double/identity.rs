@@ -222,7 +222,7 @@ async fn an_unknown_service_or_action_is_a_client_error() {
     let double = double().await;
     let date = chrono::Utc::now().format("%Y%m%dT%H%M%SZ").to_string();
     for (service, kind, word) in [
-        ("s3", "text/xml", "UnknownOperationException"),
+        ("dynamodb", "text/xml", "UnknownOperationException"),
         ("sts", "text/xml", "InvalidAction"),
     ] {
         let headers = [

@@ -5,5 +5,6 @@ mod cloudfront;
 mod faults;
 mod identity;
 mod kvs;
+mod s3;
 mod ssm;
 pub mod support;

@@ -49,6 +49,15 @@ pub fn cloudfront(double: &AwsDouble) -> aws_sdk_cloudfront::Client {
     aws_sdk_cloudfront::Client::new(&config(double))
 }
 
+pub fn s3(double: &AwsDouble) -> aws_sdk_s3::Client {
+    s3_of(&config(double))
+}
+
+pub fn s3_of(config: &SdkConfig) -> aws_sdk_s3::Client {
+    let config = aws_sdk_s3::config::Builder::from(config).force_path_style(true);
+    aws_sdk_s3::Client::from_conf(config.build())
+}
+
 /// A client that gives up after a while, as the control plane's does.
 pub fn impatient(double: &AwsDouble, limit: Duration) -> aws_sdk_ssm::Client {
     let timeouts = TimeoutConfig::builder().operation_timeout(limit).build();

@@ -163,7 +163,11 @@ impl Load {
             served.len() == points && served.values().all(|served| served == release)
         };
         let arrived = timeout(patience, self.served.wait_for(everywhere)).await;
-        assert!(arrived.is_ok(), "not everywhere on {release}: {:?}", self.shared.served.borrow());
+        assert!(
+            arrived.is_ok(),
+            "not everywhere on {release}: {:?}",
+            self.shared.served.borrow()
+        );
     }
 
     /// Ends it when every open request has its answer.

@@ -111,7 +111,10 @@ impl Before {
         };
         if pointer.active.as_deref() != Some(expected.release) {
             let says = pointer.active.as_deref().unwrap_or("no release");
-            objections.push(format!("SSM says {says} for {}, not {}", site.component, expected.release));
+            objections.push(format!(
+                "SSM says {says} for {}, not {}",
+                site.component, expected.release
+            ));
         }
         let before = self.epochs.get(site.parameter).copied().flatten();
         if expected.raises_epoch && pointer.epoch <= before {
@@ -121,5 +124,8 @@ impl Before {
 }
 
 fn all_invalidations(aws: &dyn AwsView) -> Vec<Invalidation> {
-    SITES.iter().flat_map(|site| aws.invalidations(site.distribution)).collect()
+    SITES
+        .iter()
+        .flat_map(|site| aws.invalidations(site.distribution))
+        .collect()
 }

@@ -124,7 +124,11 @@ impl<'a> Demo<'a> {
         let opened = visitor.navigate("/").await?;
         self.promote("5", &second).await?;
         self.saw("A visitor who opened the page before", &opened, &first)?;
-        self.saw("  what that page loads now", &visitor.load("/release.json").await?, &first)?;
+        self.saw(
+            "  what that page loads now",
+            &visitor.load("/release.json").await?,
+            &first,
+        )?;
         self.saw("  the next navigation", &visitor.navigate("/").await?, &second)?;
         self.saw("  what that one loads", &visitor.load("/release.json").await?, &second)?;
 
@@ -138,7 +142,11 @@ impl<'a> Demo<'a> {
             },
         })
         .await?;
-        self.saw("The visitor, pinned until now, loads", &visitor.load("/release.json").await?, &first)?;
+        self.saw(
+            "The visitor, pinned until now, loads",
+            &visitor.load("/release.json").await?,
+            &first,
+        )?;
         self.saw("  the next navigation", &visitor.navigate("/").await?, &first)?;
         self.screen.line("");
         let took = in_words(started.elapsed());
@@ -239,7 +247,11 @@ impl<'a> Demo<'a> {
             seen = tester.navigate(link).await?;
         }
         self.saw("The browser that opened the link", &seen, candidate)?;
-        self.saw("  what that page loads", &tester.load("/release.json").await?, candidate)?;
+        self.saw(
+            "  what that page loads",
+            &tester.load("/release.json").await?,
+            candidate,
+        )?;
         let somebody = Visitor::new(self.stage.web[0])?.navigate("/").await?;
         self.saw("Everybody else", &somebody, active)
     }
@@ -250,7 +262,10 @@ impl<'a> Demo<'a> {
         let before = Before::look(self.aws);
         // Without a release there is nothing to serve: the edge says 503 until the first one is there.
         let watches = if before.has_pointers() {
-            vec![(WEB, Watch::start(&self.stage.web)?), (DOCS, Watch::start(&self.stage.docs)?)]
+            vec![
+                (WEB, Watch::start(&self.stage.web)?),
+                (DOCS, Watch::start(&self.stage.docs)?),
+            ]
         } else {
             Vec::new()
         };

@@ -53,7 +53,11 @@ pub fn files(site: &Site, version: &str, colour: Colour) -> Vec<File> {
             page(site, version, colour, &badge_path),
         ),
         file("style.css", "text/css", style(colour)),
-        file("release.json", "application/json", format!("{{\"release\":\"{version}\"}}\n")),
+        file(
+            "release.json",
+            "application/json",
+            format!("{{\"release\":\"{version}\"}}\n"),
+        ),
         file(&badge_path, "text/javascript", badge),
     ]
 }
@@ -111,6 +115,9 @@ mod tests {
             assert_ne!(blue.body, green.body, "{}", blue.path);
         }
         assert!(blue[0].body.contains("data-release=\"1.0.0\""));
-        assert!(blue[0].body.contains(&blue[3].path), "the page names its own hashed file");
+        assert!(
+            blue[0].body.contains(&blue[3].path),
+            "the page names its own hashed file"
+        );
     }
 }

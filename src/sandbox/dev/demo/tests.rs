@@ -179,11 +179,17 @@ async fn serve(State(service): State<Service>, headers: HeaderMap, request: Requ
     let active = world.pointer.as_ref().map(|(document, _)| document.clone()).unwrap();
     let pin = format!("{}~{}", active["active"].as_str().unwrap(), active["epoch"]);
     if request.uri().query() == Some("greenlight-preview=token") {
-        return ([("location", "/"), ("set-cookie", "preview=1; Path=/")], StatusCode::FOUND).into_response();
+        return (
+            [("location", "/"), ("set-cookie", "preview=1; Path=/")],
+            StatusCode::FOUND,
+        )
+            .into_response();
     }
     let navigates = text("sec-fetch-mode") == "navigate";
     let cookies = text("cookie");
-    let pinned = cookies.split("; ").find_map(|cookie| cookie.strip_prefix("pin=")?.split_once('~'));
+    let pinned = cookies
+        .split("; ")
+        .find_map(|cookie| cookie.strip_prefix("pin=")?.split_once('~'));
     let everybody = service.manners == Manners::ShowsEverybodyThePreview && world.previewed.is_some();
     let release = if cookies.contains("preview=1") || everybody {
         world.previewed.clone().unwrap()
@@ -235,7 +241,10 @@ async fn register(State(service): State<Service>, Json(release): Json<Value>) ->
     let uri = format!("s3://storefront-web/releases/{version}/");
     assert_eq!(release["artifacts"]["web"]["uri"], uri);
     let index = format!("storefront-web/releases/{version}/index.html");
-    assert!(service.world().uploads.contains(&index), "uploaded before it is registered");
+    assert!(
+        service.world().uploads.contains(&index),
+        "uploaded before it is registered"
+    );
     service
         .world()
         .releases
@@ -418,7 +427,10 @@ async fn what_did_not_come_true_is_found() {
 async fn what_visitors_should_not_see_is_found() {
     for (manners, objection) in [
         (Manners::FailsVisitors, "502 and nothing that is marked"),
-        (Manners::ShowsEverybodyThePreview, "Everybody else: 200 and 1.1.0, not 1.0.0"),
+        (
+            Manners::ShowsEverybodyThePreview,
+            "Everybody else: 200 and 1.1.0, not 1.0.0",
+        ),
     ] {
         let (told, _) = tell(&Service::new(manners)).await;
         let error = told.unwrap_err().to_string();

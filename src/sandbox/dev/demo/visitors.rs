@@ -78,7 +78,11 @@ impl Visitor {
             .header("sec-fetch-mode", mode)
             .header("sec-fetch-dest", dest);
         if !self.cookies.is_empty() {
-            let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let cookies: Vec<String> = self
+                .cookies
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
             request = request.header(COOKIE, cookies.join("; "));
         }
         let answer = request.send().await.with_context(|| format!("no answer from {url}"))?;
@@ -87,10 +91,20 @@ impl Visitor {
     }
 
     fn keep_cookies(&mut self, headers: &HeaderMap) {
-        for line in headers.get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok()) {
+        for line in headers
+            .get_all(SET_COOKIE)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+        {
             let (pair, attributes) = line.split_once(';').unwrap_or((line, ""));
-            let Some((name, value)) = pair.split_once('=') else { continue };
-            if attributes.to_ascii_lowercase().split(';').any(|attribute| attribute.trim() == "max-age=0") {
+            let Some((name, value)) = pair.split_once('=') else {
+                continue;
+            };
+            if attributes
+                .to_ascii_lowercase()
+                .split(';')
+                .any(|attribute| attribute.trim() == "max-age=0")
+            {
                 self.cookies.remove(name);
             } else {
                 self.cookies.insert(name.to_owned(), value.to_owned());
@@ -100,7 +114,12 @@ impl Visitor {
 }
 
 fn seen(status: u16, headers: &HeaderMap) -> Seen {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
     Seen {
         status,
         release: text(RELEASE_HEADER),
@@ -218,6 +237,8 @@ impl Watched {
             sightings.len() > 2 || sightings.last().is_none_or(|last| last.release != release)
         };
         let points = self.points.iter().filter(|(_, sightings)| wrong(sightings));
-        points.map(|(point, sightings)| format!("{point} served {}", path(sightings))).collect()
+        points
+            .map(|(point, sightings)| format!("{point} served {}", path(sightings)))
+            .collect()
     }
 }

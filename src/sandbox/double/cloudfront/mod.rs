@@ -6,7 +6,7 @@
 pub(super) mod store;
 mod view;
 
-use axum::http::Method;
+use axum::http::{Method, header};
 use chrono::TimeDelta;
 use serde_json::json;
 
@@ -224,11 +224,9 @@ fn create(world: &World, caller: &Caller, distribution: &str, batch: Batch) -> R
         "https://cloudfront.amazonaws.com{API}/distribution/{distribution}/invalidation/{}",
         created.id
     );
-    Ok(Answer {
-        status: 201,
-        headers: vec![("location", location)],
-        body: view::invalidation(&created, created.status(now)),
-    })
+    Ok(Answer::ok(view::invalidation(&created, created.status(now)))
+        .with_status(201)
+        .with_header(header::LOCATION, &location))
 }
 
 fn find<'a>(state: &'a State, account: &str, id: &str) -> Result<&'a Distribution, AwsError> {
@@ -240,10 +238,7 @@ fn no_such_distribution() -> AwsError {
 }
 
 fn with_etag(body: String, distribution: &Distribution) -> Answer {
-    Answer {
-        headers: vec![("etag", distribution.etag.clone())],
-        ..Answer::ok(body)
-    }
+    Answer::ok(body).with_header(header::ETAG, &distribution.etag)
 }
 
 /// The ARN of a distribution.

@@ -7,7 +7,7 @@
 pub(super) mod store;
 mod views;
 
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, Method, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -304,10 +304,7 @@ fn sizes(store: &KeyValueStore) -> Value {
 }
 
 fn with_etag(body: &Value, etag: &str) -> Answer {
-    Answer {
-        headers: vec![("etag", etag.to_owned())],
-        ..Answer::json(body)
-    }
+    Answer::json(body).with_header(header::ETAG, etag)
 }
 
 #[cfg(test)]

@@ -2,12 +2,18 @@
 //!
 //! The pointer must say what the database says it does (or, the first time, be there at all), and the
 //! distribution must exist and be permitted. A pointer that somebody else changed fails the promotion
-//! with `pointer_drifted`, unless it was started with `on_drift: overwrite`.
+//! with `pointer_drifted`, unless it was started with `on_drift: overwrite`. The release's files in S3 are
+//! looked at in [`artifact`].
+
+mod artifact;
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use futures::future::{join, join_all};
+use futures::{
+    FutureExt,
+    future::{join_all, join3},
+};
 use serde_json::{Value, json};
 
 use super::{aws_step_error, pointer_of, said, wrong_params};
@@ -19,7 +25,7 @@ use crate::{
         plan::StepParams,
     },
     engine::{Done, Outcome, StepContext, StepError, StepRunner},
-    store::pointers,
+    store::{manifests, pointers},
     traffic,
 };
 
@@ -46,7 +52,8 @@ impl StepRunner for Preflight {
                 .look_at_distribution(&cdn.distribution_id)
                 .await
         };
-        let (looks, distribution) = join(looks, distribution).await;
+        let artifact = artifact::look(&self.aws, context, component);
+        let (looks, distribution, artifact) = join3(looks, distribution, artifact).await;
         distribution.map_err(|error| {
             if error.class == Class::NotFound {
                 let message = format!("Component {}: {error}", component.name);
@@ -57,6 +64,7 @@ impl StepRunner for Preflight {
             }
             aws_step_error(&error)
         })?;
+        let artifact = artifact?;
 
         let mut connection = context
             .store
@@ -95,8 +103,18 @@ impl StepRunner for Preflight {
             );
         }
         drop(connection);
+        let mut done = Done::new(json!({"pointers": seen}));
+        if let Some(artifact) = artifact {
+            done.output["artifact"] = artifact.output;
+            done.warnings = artifact.warnings;
+            if let Some(manifest) = artifact.manifest {
+                done.effects.push(Box::new(move |connection| {
+                    async move { manifests::record(connection, &manifest).await }.boxed()
+                }));
+            }
+        }
         if drifted.is_empty() {
-            return Ok(Outcome::Done(Done::new(json!({"pointers": seen}))));
+            return Ok(Outcome::Done(done));
         }
         let words: Vec<String> = drifted
             .values()
@@ -112,7 +130,6 @@ impl StepRunner for Preflight {
             .collect();
         let words = words.join(" ");
         if *on_drift == OnDrift::Overwrite {
-            let mut done = Done::new(json!({"pointers": seen}));
             done.warnings.push(Warning::new(
                 "pointer_drifted",
                 format!("{words} It is written over, as asked."),
