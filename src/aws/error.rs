@@ -141,8 +141,9 @@ impl AwsError {
             )),
             Class::Throttled => JobError::new("aws_throttled", self.to_string())
                 .hint("AWS limits the rate of calls; try again later, or have the limit raised."),
-            Class::Moved => JobError::new("pointer_contended", self.to_string())
-                .hint("Others change the same KeyValueStore all the time: find out who, then retry."),
+            Class::Moved => JobError::new("pointer_contended", self.to_string()).hint(
+                "Others change the same KeyValueStore all the time, or it is still being made: look at it, then retry.",
+            ),
             Class::NotSent if self.code.is_some() => JobError::new("aws_credentials", self.to_string())
                 .hint("Check the service's AWS credentials, and the role_arn and external_id of the environment."),
             Class::Ambiguous | Class::NotSent => JobError::new("aws_unavailable", self.to_string())

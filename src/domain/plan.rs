@@ -57,7 +57,7 @@ pub struct PlannedStep {
 pub enum StepParams {
     /// Looks before anything is touched: pointers as expected, distribution there and permitted.
     Preflight { on_drift: OnDrift },
-    /// Writes a component's pointer in every region, and verifies it.
+    /// Writes a component's pointer in every target, and verifies it.
     Flip(Flip),
     /// Waits until every edge has let go of the pointer it held.
     EdgeTtl { flip: i32, seconds: u32 },
@@ -150,9 +150,9 @@ impl StepParams {
                 want: Want::Shift(shift),
                 ..
             }) => {
-                format!("make the pointer name {} in every region, and verify", shift.active)
+                format!("make the pointer name {} everywhere, and verify", shift.active)
             }
-            Self::Flip(_) => "put the pointer back in every region, and verify".into(),
+            Self::Flip(_) => "put the pointer back everywhere, and verify".into(),
             Self::EdgeTtl { seconds, .. } => format!("wait {seconds} s until every edge has let go of the old pointer"),
             Self::Invalidate {
                 distribution_id, paths, ..

@@ -102,7 +102,8 @@ fn pointer_of<'a>(pointers: &'a [Pointer], key: &str) -> Option<&'a Pointer> {
     pointers.iter().find(|pointer| pointer.key == key)
 }
 
-/// Marks unanswered writes whose value was just seen as landed: nobody need wait for those any more.
+/// Marks unanswered writes whose value was just seen as landed: nobody need wait for those any more. On a road
+/// without versions they stay unanswered, until a compare-and-swap fences them.
 /// Returns the pointers on which one was seen, now or (by a worker that is gone) before.
 async fn note_landed(
     context: &StepContext,

@@ -71,7 +71,8 @@ impl KvsPointer {
         }
         match value {
             Some(value) if pointer::is_document(value) => update.puts.push((&self.last_good, value)),
-            // Looked for after the ETag was read: if that still holds at the write, so does this.
+            // Looked for after the ETag was read: if that still holds at the write, so does this. (A look that fails
+            // is told as a write that may have landed: the next one fences it.)
             _ if store.get(&self.arn, &self.last_good).await?.is_some() => update.deletes.push(&self.last_good),
             _ => {}
         }

@@ -50,7 +50,7 @@ class House {
     const lines = createInterface({ input: this.child.stdout });
     const timer = setTimeout(() => this.child.kill("SIGKILL"), START_WITHIN_MS);
     for await (const line of lines) {
-      const [, name, value] = /^ {2}(API|Token|Edge|Bucket|KVS|POPs|AWS double) +(.+?)(?: {2,}\(.*\))?$/.exec(line) ?? [];
+      const [, name, value] = /^ {2}(API|Token|Edge|Bucket|KVS|POPs|AWS double) +(.+?)(?: +\(.*\))?$/.exec(line) ?? [];
       if (name) said[name] = value.trim();
       if (line.startsWith("Try:")) break;
     }

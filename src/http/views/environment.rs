@@ -67,7 +67,7 @@ pub struct DriftView {
 pub struct PointerView {
     #[schema(example = "web")]
     pub component: Name,
-    /// The region.
+    /// The region, or `kvs`.
     #[schema(example = "us-east-1")]
     pub target: String,
     /// Its identity, unique over all environments.

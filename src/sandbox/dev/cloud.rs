@@ -39,7 +39,7 @@ pub fn sdk_config(endpoint: &str) -> SdkConfig {
         .build()
 }
 
-/// Starts the double with the distributions of both sites in it. What it knew is read from `persist`.
+/// Starts the double with the distributions and buckets of both sites in it. What it knew is read from `persist`.
 pub(super) async fn start(
     listen: Option<SocketAddr>,
     persist: PathBuf,
@@ -55,6 +55,7 @@ pub(super) async fn start(
     .await?;
     for site in SITES {
         double.add_distribution(site.distribution);
+        double.add_bucket(REGION, site.bucket);
     }
     Ok(double)
 }

@@ -1,7 +1,7 @@
-//! `flip`: makes a component's pointer say what it shall, in every region, and verifies it.
+//! `flip`: makes a component's pointer say what it shall, in every target, and verifies it.
 //!
 //! ```text
-//! observe every region ─▶ decide ─▶ one transaction: found, wanted, intents ─▶ write side by side ─▶ verify
+//! observe every target ─▶ decide ─▶ one transaction: found, wanted, intents ─▶ write side by side ─▶ verify
 //! ```
 //! Every target (a region, or the key in a KeyValueStore) is driven by itself. What a pointer said before our
 //! first write is stored once; so is what it shall say. A value that equals one of our intents is ours, not
