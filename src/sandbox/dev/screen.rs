@@ -134,6 +134,10 @@ pub(super) fn announce(screen: &Screen, house: &House, folder: &DataFolder, told
     for line in curl_lines(base, &house.token, told) {
         screen.line(format!("  {line}"));
     }
+    screen.line(format!(
+        "  curl -sSI {}/ | grep -i x-greenlight-release",
+        house.edges.web.url()
+    ));
     screen.line("");
     screen.line("What the AWS double holds, with the aws command line:");
     screen.line(format!(

@@ -260,6 +260,7 @@ impl<'a> Demo<'a> {
     async fn flip(&self, flip: Flip<'_>) -> anyhow::Result<()> {
         self.title(&flip.title);
         let before = Before::look(self.aws);
+        self.curl("before").await?;
         // Without a release there is nothing to serve: the edge says 503 until the first one is there.
         let watches = if before.has_pointers() {
             vec![
@@ -290,6 +291,10 @@ impl<'a> Demo<'a> {
             found.objections.extend(watched.strayed(flip.expected.release));
         }
         report::times(self.screen, &job, wall);
+        let after = self.curl("after").await?;
+        if after.release.as_deref() != Some(flip.expected.release) {
+            found.objections.push("curl got another release".to_owned());
+        }
         if found.objections.is_empty() {
             return Ok(());
         }
@@ -301,6 +306,14 @@ impl<'a> Demo<'a> {
             flip.title.trim_start_matches(|c: char| !c.is_alphabetic()),
             found.objections.join("; ")
         )
+    }
+
+    /// What a client gets that says nothing about itself.
+    async fn curl(&self, when: &str) -> anyhow::Result<Seen> {
+        let seen = Visitor::new(self.stage.web[0])?.ask_plainly("/").await?;
+        let got = seen.release.as_deref().unwrap_or("(no release)");
+        self.said(format!("curl {} {when}: {} {got}", self.stage.web_url, seen.status));
+        Ok(seen)
     }
 
     /// Shows what a visitor got; anything else than `release` is an error.

@@ -176,7 +176,9 @@ async fn serve(State(service): State<Service>, headers: HeaderMap, request: Requ
     }
     let text = |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap());
     let world = service.world();
-    let active = world.pointer.as_ref().map(|(document, _)| document.clone()).unwrap();
+    let Some((active, _)) = world.pointer.clone() else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
     let pin = format!("{}~{}", active["active"].as_str().unwrap(), active["epoch"]);
     if request.uri().query() == Some("greenlight-preview=token") {
         return (
@@ -368,6 +370,8 @@ async fn a_good_service_is_shown_step_by_step() {
     assert_eq!(told.unwrap(), Told { left: "1.1.0".into() });
     for words in [
         "3  Promote 1.0.0",
+        "curl http://127.0.0.1:1/ before: 503 (no release)",
+        "curl http://127.0.0.1:1/ after: 200 1.0.0",
         "4  Preview 1.1.0 in production",
         "Everybody else                         200 1.0.0",
         "5  Promote 1.1.0",
@@ -426,7 +430,7 @@ async fn what_did_not_come_true_is_found() {
 #[tokio::test]
 async fn what_visitors_should_not_see_is_found() {
     for (manners, objection) in [
-        (Manners::FailsVisitors, "502 and nothing that is marked"),
+        (Manners::FailsVisitors, "curl got another release"),
         (
             Manners::ShowsEverybodyThePreview,
             "Everybody else: 200 and 1.1.0, not 1.0.0",

@@ -70,6 +70,17 @@ impl Visitor {
         self.ask(path, "cors", "empty").await
     }
 
+    /// Asks without a word about itself, as curl does.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn ask_plainly(&self, path: &str) -> anyhow::Result<Seen> {
+        let url = format!("http://{}{path}", self.address);
+        let answer = self.client.get(&url).send().await;
+        let answer = answer.with_context(|| format!("no answer from {url}"))?;
+        Ok(seen(answer.status().as_u16(), answer.headers()))
+    }
+
     async fn ask(&mut self, path: &str, mode: &str, dest: &str) -> anyhow::Result<Seen> {
         let url = format!("http://{}{path}", self.address);
         let mut request = self
