@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests look at the machine's clock")]
 
 mod api;
+mod artifacts;
 mod bad_input;
 mod binary;
 mod converge;

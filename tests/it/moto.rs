@@ -20,7 +20,8 @@ async fn moto() -> &'static Emulator {
     let program = Program {
         module: "moto.server",
         arguments: &["-H", "127.0.0.1", "-p", "0"],
-        environment: &[],
+        // S3's pages, so that a few objects are several of them.
+        environment: &[("MOTO_S3_DEFAULT_MAX_KEYS", "3")],
         health: "/moto-api/data.json",
     };
     MOTO.get_or_init(|| Emulator::start(program)).await
@@ -151,6 +152,61 @@ async fn what_is_not_there_is_found_before_traffic_moves() {
     let job = api.end_as(&id, "failed").await;
     assert_eq!(job["error"]["code"], "distribution_not_found", "{job:#}");
     assert_eq!(moto.pointer_in(REGION, PARAMETER).await, None);
+}
+
+#[tokio::test]
+async fn the_files_of_a_release_are_recorded_and_insisted_on() {
+    const PARAMETER: &str = "/moto/artifacts/release";
+    let moto = moto().await;
+    let config = aws_sdk_s3::config::Builder::from(&moto.sdk(REGION)).force_path_style(true);
+    let s3 = aws_sdk_s3::Client::from_conf(config.build());
+    s3.create_bucket().bucket("storefront-web").send().await.unwrap();
+    let put = async |key: &str, kind: &str| {
+        let put = s3.put_object().bucket("storefront-web").key(key).content_type(kind);
+        put.body(key.to_owned().into_bytes().into()).send().await.unwrap();
+    };
+    let (_replica, api) = moto.replica().await;
+    let mut document = web_with(json!({"parameter": PARAMETER}));
+    document["components"][0].as_object_mut().unwrap().remove("cdn");
+    document["components"][0]["artifact"] =
+        json!({"kind": "s3", "bucket": "storefront-web", "prefix": "releases/{release}/"});
+    api.set_up(document, &["1.0.0+1", "1.1.0"]).await;
+    let id = api.promote("1.0.0+1").await;
+    assert_eq!(api.end_as(&id, "failed").await["error"]["code"], "artifact_missing");
+
+    for name in ["index.html", "a b.js", "c+d.js", "é.css", "e/f.js", "e/g.js", "e/h.js"] {
+        put(&format!("releases/1.0.0+1/{name}"), "text/html").await;
+    }
+    put("releases/1.0.0 1/other.js", "text/javascript").await;
+    put("releases/1.1.0/index.html", "text/html").await;
+    for release in ["1.0.0+1", "1.1.0", "1.0.0+1"] {
+        let id = api.promote(release).await;
+        let job = api.end_as(&id, "succeeded").await;
+        assert_eq!(job["warnings"], json!([]), "{job:#}");
+    }
+    let release = api.get("/v1/apps/storefront/releases/1.0.0+1").await.expect(200).json();
+    assert_eq!(release["manifests"][0]["objects"], 7, "{release}");
+
+    let id = api.promote("1.1.0").await;
+    api.end_as(&id, "succeeded").await;
+    put("releases/1.0.0+1/é.css", "text/css").await;
+    let gone = s3
+        .delete_object()
+        .bucket("storefront-web")
+        .key("releases/1.0.0+1/c+d.js");
+    gone.send().await.unwrap();
+    let id = api.promote("1.0.0+1").await;
+    let job = api.end_as(&id, "failed").await;
+    assert_eq!(job["error"]["code"], "artifact_changed", "{job:#}");
+    let said = job["error"]["message"].as_str().unwrap();
+    assert!(
+        said.contains("1 of the 7 files") && said.contains("\"c+d.js\" is missing"),
+        "{said}"
+    );
+    assert_eq!(
+        active(moto.pointer_in(REGION, PARAMETER).await).as_deref(),
+        Some("1.1.0")
+    );
 }
 
 #[tokio::test]

@@ -12,7 +12,9 @@ pub enum ArtifactSource {
     S3(S3Artifact),
 }
 
-/// A prefix in a bucket, one folder a release.
+/// A prefix in a bucket, one folder a release. A promotion lists the release's folder before anything is touched:
+/// there must be files (with `edge.mode` `viewer_rewrite` an `index.html` among them), and from the release's first
+/// promotion on they must stay as they were.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct S3Artifact {

@@ -52,8 +52,10 @@ async fn a_release_shows_what_was_registered_and_by_whom() {
         "metadata",
         "created_at",
         "created_by",
+        "manifests",
     ];
     assert_eq!(names(&release), BTreeSet::from(fields));
+    assert_eq!(release["manifests"], json!([]), "no promotion has looked yet");
     for field in ["version", "commit", "artifacts", "metadata"] {
         assert_eq!(release[field], body[field]);
     }

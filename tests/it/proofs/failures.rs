@@ -3,7 +3,7 @@
 use greenlight::sandbox::double::FaultAction;
 use serde_json::{Value, json};
 
-use super::{KINDS, Roads, assert_everywhere, assert_one_invalidation_each, served};
+use super::{KINDS, Roads, assert_everywhere, assert_one_invalidation_each, assert_recorded, served};
 use crate::support::TestAppOptions;
 
 /// Each call of a job fails for good, or its answer is lost: the promotion is undone and explained.
@@ -87,6 +87,7 @@ pub async fn each_call_lost(roads: Roads) {
                 let about = format!("{kind:?}, {action:?} of call {skip}: {job:#}");
                 assert_eq!(job["state"], kind.end(), "{about}");
                 assert_everywhere(&app, roads, kind.target(), &about);
+                assert_recorded(&app, roads, kind, &about).await;
                 assert_one_invalidation_each(&app, &job, before, &about);
                 app.assert_one_invalidation_per_step();
                 if fault.hits() == 0 {

@@ -92,6 +92,10 @@ impl Roads {
         for at in 0..2 {
             document["components"][at]["router"]["edge_ttl_seconds"] = json!(5);
         }
+        if self == Self::Parameters {
+            document["components"][1]["artifact"] =
+                json!({"kind": "s3", "bucket": "storefront-web", "prefix": "{release}/"});
+        }
         document
     }
 
@@ -130,9 +134,27 @@ async fn served(roads: Roads, options: TestAppOptions) -> TestApp {
     let app = TestApp::with(options).await;
     app.set_up(roads.two_components(&app), &["1.0.0", "1.1.0", "1.2.0"])
         .await;
+    for release in ["1.0.0", "1.1.0", "1.2.0"] {
+        let key = format!("{release}/app.js");
+        app.double
+            .put_object("storefront-web", &key, Some("text/javascript"), release);
+    }
     app.promote_to_the_end("1.0.0").await;
     app.promote_to_the_end("1.1.0").await;
     app
+}
+
+/// The files of the release that was promoted are recorded, once and as they are.
+async fn assert_recorded(app: &TestApp, roads: Roads, kind: Kind, about: &str) {
+    if kind == Kind::Rollback || roads != Roads::Parameters {
+        return;
+    }
+    let release = app.get("/v1/apps/storefront/releases/1.2.0").await.expect(200).json();
+    let [manifest] = &release["manifests"].as_array().unwrap()[..] else {
+        panic!("{about}: {release}");
+    };
+    let recorded = (&manifest["objects"], &manifest["bytes"]);
+    assert_eq!(recorded, (&json!(1), &json!(5)), "{about}");
 }
 
 #[track_caller]

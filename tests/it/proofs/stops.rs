@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::{sync::Notify, time::timeout};
 use uuid::Uuid;
 
-use super::{KINDS, Kind, PATIENCE, Roads, assert_everywhere, assert_one_invalidation_each, served};
+use super::{KINDS, Kind, PATIENCE, Roads, assert_everywhere, assert_one_invalidation_each, assert_recorded, served};
 use crate::support::{TestApp, TestAppOptions};
 
 /// Stops whoever commits the `at`th time, and says so.
@@ -96,6 +96,7 @@ pub async fn after_each_database_write(roads: Roads) {
             let job = app.finish(&id).await;
             assert_eq!(job["state"], kind.end(), "{about}: {job:#}");
             assert_everywhere(&app, roads, kind.target(), &about);
+            assert_recorded(&app, roads, kind, &about).await;
             assert_one_invalidation_each(&app, &job, before, &about);
             assert_eq!(app.environment().await["drift"], Value::Null, "{about}");
             if !stopped {
@@ -165,6 +166,7 @@ pub async fn after_each_aws_call(roads: Roads) {
             let job = app.finish(&id).await;
             assert_eq!(job["state"], kind.end(), "{about}: {job:#}");
             assert_everywhere(&app, roads, kind.target(), &about);
+            assert_recorded(&app, roads, kind, &about).await;
             assert_one_invalidation_each(&app, &job, before, &about);
             if !stopped {
                 break;

@@ -159,7 +159,6 @@ impl S3 for Operations {
         })?;
         Ok(S3Response::new(CreateBucketOutput {
             location: Some(format!("/{name}")),
-            ..CreateBucketOutput::default()
         }))
     }
 

@@ -83,7 +83,6 @@ fn path_as_s3_reads_it(uri: &Uri) -> Uri {
 
 /// Takes the encoding `aws-chunked` off body and headers; checksums from its trailers become headers.
 fn unchunk(headers: &mut HeaderMap, body: &[u8]) -> Result<Bytes, AwsError> {
-    eprintln!("UNCHUNK {headers:?}");
     let malformed = || AwsError::new(400, "InvalidRequest", "The aws-chunked body is not well-formed.");
     let decoded = chunked::decode(body).ok_or_else(malformed)?;
     let length = headers.remove(DECODED_LENGTH).ok_or_else(malformed)?;
