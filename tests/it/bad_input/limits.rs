@@ -114,7 +114,7 @@ async fn environments_have_limits() {
         with_paths(&paths(15, "*")),
         with_paths(&long(4000)),
         web_with(json!({"edge_ttl_seconds": 3600, "pin_seconds": 86400})),
-        web_with(json!({"parameter": format!("/{}", "x".repeat(998))})),
+        web_with(json!({"parameter": format!("/{}", "x".repeat(1010))})),
         web_with(json!({"parameter": "/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15"})),
     ] {
         let answer = app.put(STAGING, good).await;
@@ -150,7 +150,7 @@ async fn environments_have_limits() {
             parameter,
         ),
         (
-            web_with(json!({"parameter": format!("/{}", "x".repeat(999))})),
+            web_with(json!({"parameter": format!("/{}", "x".repeat(1011))})),
             parameter,
         ),
         (
