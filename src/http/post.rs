@@ -129,10 +129,19 @@ impl<T> Post<T> {
             let detail = "The first request with this key has no answer yet. Send this one again in a moment.";
             return Err(Problem::new(Code::IdempotencyKeyInUse, detail));
         }
+        // A transaction that is only dropped ends a little later, and the key's lock with it: whoever sends the same
+        // again at once would be told that it is still running.
         if let Some(kept) = idempotency::get(&mut tx, actor.token, &self.route, key).await? {
+            tx.rollback().await?;
             return self.replay(kept);
         }
-        let answer = work(&mut tx, &self.body).await?;
+        let answer = match work(&mut tx, &self.body).await {
+            Ok(answer) => answer,
+            Err(refused) => {
+                tx.rollback().await?;
+                return Err(refused.into());
+            }
+        };
         let kept = StoredAnswer {
             request_hash: self.fingerprint,
             status: answer.status.as_u16(),
