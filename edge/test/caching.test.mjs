@@ -87,6 +87,11 @@ test('in doubt a name has no hash', () => {
 });
 
 test('a hash in a folder says nothing about the file', () => {
+  // Part numbers and photos, outside of the folders and kinds that bundlers write.
+  for (const name of ['report-2024Q3v2.pdf', 'sku-A1B2C3D4.jpg', 'photo_DSC1a2B3.jpg', 'img-2K4K8Kxx.png']) {
+    assert.ok(!isContentHashed('/releases/1.42.0/images/' + name), name);
+  }
+  assert.ok(isContentHashed('/releases/1.42.0/_next/index-BcD3_x1Z.js'));
   assert.ok(!isContentHashed('/releases/1.42.0/app-3f2a9c1b/index.html'));
   assert.ok(!isContentHashed('/releases/app.3f2a9c1b.js/'));
 });

@@ -110,12 +110,10 @@ onEachEdge(test, 'a cookieless subresource gets the active release', async (crea
   assert.equal((await browser.loadCookieless('/manifest.webmanifest')).release, '1.42.0');
 });
 
-onEachEdge(test, 'a frame and a page fetched ahead follow the pin of the page that asks', async (createEdge) => {
+onEachEdge(test, 'a frame follows the pin of the page that asks', async (createEdge) => {
   const edge = createEdge();
   const parts = [
-    ...['iframe', 'frame', 'embed', 'object', 'fencedframe'].map((dest) => ({ ...NAVIGATE, 'sec-fetch-dest': dest })),
-    { ...NAVIGATE, 'sec-purpose': 'prefetch' },
-    { ...NAVIGATE, 'sec-purpose': 'prefetch;prerender' }
+    ...['iframe', 'frame', 'embed', 'object', 'fencedframe'].map((dest) => ({ ...NAVIGATE, 'sec-fetch-dest': dest }))
   ];
   for (const headers of parts) {
     const pinned = decisionOf(await edge.request({ headers, cookies: { 'greenlight-pin': '1.41.3~7' } }));
@@ -124,6 +122,20 @@ onEachEdge(test, 'a frame and a page fetched ahead follow the pin of the page th
     assert.deepEqual(stale, { r: '1.42.0', c: [['greenlight-pin', '1.42.0~7', 1800]] });
     const none = decisionOf(await edge.request({ headers }));
     assert.equal(none.c.length, 1, 'without a pin it is a page of its own');
+  }
+});
+
+onEachEdge(test, 'a page fetched ahead is of the release of the open page, or is not given', async (createEdge) => {
+  const edge = createEdge();
+  for (const purpose of ['prefetch', 'prefetch;prerender']) {
+    const headers = { ...NAVIGATE, 'sec-purpose': purpose };
+    const same = decisionOf(await edge.request({ headers, cookies: { 'greenlight-pin': '1.42.0~7' } }));
+    assert.deepEqual(same, { r: '1.42.0', c: [] }, purpose);
+    const another = await edge.request({ headers, cookies: { 'greenlight-pin': '1.41.3~7' } });
+    assert.equal(another.status, 503, purpose);
+    assert.deepEqual(another.cookies, {}, 'the open page keeps its pin');
+    const stale = decisionOf(await edge.request({ headers, cookies: { 'greenlight-pin': '1.41.3~6' } }));
+    assert.deepEqual(stale, { r: '1.42.0', c: [['greenlight-pin', '1.42.0~7', 1800]] });
   }
 });
 

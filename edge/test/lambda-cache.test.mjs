@@ -264,13 +264,33 @@ for (const kind of ['viewer-request', 'origin-request']) {
         assert.equal((await handler(get())).status, '503');
         clock.pass(100);
       }
-      assert.equal(ssm.asked.length, 1);
-      assert.equal(warnings.length, 1);
+      // Once a second: every visitor gets an error until it is there.
+      assert.equal(ssm.asked.length, 5);
+      assert.equal(warnings.length, 5);
       assert.match(warnings[0], /\/storefront\/production\/release can not be read/);
       ssm.failure = null;
       ssm.values.set(PARAMETER, pointer());
       assert.equal((await handler(get())).uri, '/releases/1.42.0/app.js');
     }
+  });
+
+  test(kind + ' tries again soon after a first read that failed, however long the TTL', async () => {
+    const ssm = createSsm({ [PARAMETER]: pointer() });
+    ssm.failure = new Error('ThrottlingException');
+    const clock = createClock();
+    const handler = lambdaHandler(kind, { ssm, clock, config: { edge_ttl_seconds: 3600 } });
+    assert.equal((await handler(get())).status, '503');
+    ssm.failure = null;
+    clock.pass(1000);
+    assert.equal((await handler(get())).uri, '/releases/1.42.0/app.js');
+    // With a good one it is left in peace for the whole TTL.
+    clock.pass(3600000);
+    ssm.failure = new Error('ThrottlingException');
+    for (let i = 0; i < 60; i += 1) {
+      assert.equal((await handler(get())).uri, '/releases/1.42.0/app.js');
+      clock.pass(1000);
+    }
+    assert.equal(ssm.asked.length, 3);
   });
 
   test(kind + ' has let go of the old pointer when the time is over', async () => {

@@ -13,7 +13,7 @@ use crate::support::{
 
 const TTL: Duration = Duration::from_secs(1);
 const RELEASES: [&str; 3] = ["1.0.0", "1.1.0", "1.2.0+b.1"];
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn succeeded(app: &TestApp, id: &str) -> Value {
     let ended = |job: &Value| ["succeeded", "failed", "aborted", "stuck"].contains(&job["state"].as_str().unwrap());

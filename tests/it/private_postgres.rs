@@ -17,7 +17,7 @@ use crate::support::folder::Folder;
 
 /// Set for the helper below: the folder it is to start a server on.
 const HELPER_DIR: &str = "GREENLIGHT_TEST_HELPER_DIR";
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn options(data_dir: &Path) -> PrivatePostgresOptions {
     PrivatePostgresOptions {

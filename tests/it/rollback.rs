@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::support::{ENVIRONMENT, PARAMETER, REGION, SECOND_REGION, TestApp, web, web_in_two_regions, web_with};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn hit(handle: &FaultHandle) {
     timeout(PATIENCE, handle.wait_hit(1)).await.expect("the fault is met");

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{TestApp, TestAppOptions, outbound, probe::PauseAfterIntents, web, web_with};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn a_paused_workers_late_write_is_put_right_and_its_result_is_not_stored() {

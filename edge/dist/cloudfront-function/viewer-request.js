@@ -70,7 +70,7 @@ function decodePath(path) {
 function splitPath(prefix, path, decoded) {
  const start = prefix.length + 1;
  const end = decoded.indexOf('/', start);
- if (decoded.indexOf('/' + prefix) !== 0 || end <= start) {
+ if (decoded.indexOf('/' + prefix) !== 0 || end < 0) {
   return { release: null, path: path, decoded: decoded };
  }
  const inside = path.split('/').slice(prefix.split('/').length + 1);
@@ -166,8 +166,7 @@ function isNavigation(asked, pin) {
  if (!mode) {
   return asked.header('accept').indexOf('text/html') >= 0;
  }
- const isPart = EMBEDDED.indexOf(asked.header('sec-fetch-dest')) >= 0
-  || asked.header('sec-purpose').indexOf('prefetch') >= 0;
+ const isPart = EMBEDDED.indexOf(asked.header('sec-fetch-dest')) >= 0;
  return mode === 'navigate' && !(pin && isPart);
 }
 function byWeight(pointer, asked, cookies) {
@@ -190,6 +189,9 @@ function choose(pointer, asked, cookies) {
   return pin || pointer.active;
  }
  const release = byWeight(pointer, asked, cookies);
+ if (pin && asked.header('sec-purpose').indexOf('prefetch') >= 0) {
+  return release === pin ? pin : null;
+ }
  if (pointer.pin_seconds > 0) {
   cookies.push([PIN, release + '~' + pointer.epoch, pointer.pin_seconds]);
  } else if (asked.cookie(PIN)) {
@@ -209,9 +211,12 @@ function decide(config, pointer, secret, asked, now) {
  if (asked.link !== undefined) {
   return followLink(asked, token, secret);
  }
+ if (token && secret === undefined) {
+  return answer(503);
+ }
  const preview = isGenuine(token, secret) ? token.release : null;
  const cookies = [];
- if (asked.cookie(PREVIEW) && !preview && !(token && secret === undefined)) {
+ if (asked.cookie(PREVIEW) && !preview) {
   cookies.push([PREVIEW, '', 0]);
  }
  let split = splitPath(config.prefix, asked.path, decoded);
@@ -219,6 +224,9 @@ function decide(config, pointer, secret, asked, now) {
  if (!isKnown(pointer, release) && !(preview && release === preview)) {
   split = { path: asked.path, decoded: decoded };
   release = preview || choose(pointer, asked, cookies);
+  if (!release) {
+   return answer(503);
+  }
  }
  return {
   path: originPath(config, asked.method, release, split),

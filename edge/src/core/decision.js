@@ -60,8 +60,8 @@ function pinned(pointer, asked) {
   return pin && pin.epoch >= pointer.epoch && isKnown(pointer, pin.release) ? pin.release : null;
 }
 
-// Whether a new page is opened. A frame, or a page that is fetched ahead of time, belongs to the page that asks
-// for it: a new pin would take that page's own assets away from it.
+// Whether a new page is opened. A frame belongs to the page that asks for it: a new pin would take that page's
+// own assets away from it.
 function isNavigation(asked, pin) {
   const mode = asked.header('sec-fetch-mode');
   if (asked.method !== 'GET' && asked.method !== 'HEAD') {
@@ -70,8 +70,7 @@ function isNavigation(asked, pin) {
   if (!mode) {
     return asked.header('accept').indexOf('text/html') >= 0;
   }
-  const isPart = EMBEDDED.indexOf(asked.header('sec-fetch-dest')) >= 0
-    || asked.header('sec-purpose').indexOf('prefetch') >= 0;
+  const isPart = EMBEDDED.indexOf(asked.header('sec-fetch-dest')) >= 0;
   return mode === 'navigate' && !(pin && isPart);
 }
 
@@ -96,6 +95,11 @@ function choose(pointer, asked, cookies) {
     return pin || pointer.active;
   }
   const release = byWeight(pointer, asked, cookies);
+  // Fetched ahead of time while a page is open: its pin has to stay, so only a page of its own release can be had
+  // early. Without the others the browser asks again when they are opened.
+  if (pin && asked.header('sec-purpose').indexOf('prefetch') >= 0) {
+    return release === pin ? pin : null;
+  }
   if (pointer.pin_seconds > 0) {
     cookies.push([PIN, release + '~' + pointer.epoch, pointer.pin_seconds]);
   } else if (asked.cookie(PIN)) {
@@ -106,7 +110,7 @@ function choose(pointer, asked, cookies) {
 
 // What `asked` gets at `now` (unix seconds): an answer (it has a statusCode), or where to go: {path, told}, the
 // latter for viewer-response (handover.js). `secret` is null where there is none, undefined while it can't be
-// read: then nobody knows whether a preview is genuine, and its cookie stays.
+// read: then nobody knows whether a preview is genuine, and who shows one must not get another release instead.
 export function decide(config, pointer, secret, asked, now) {
   if (!pointer) {
     return answer(503);
@@ -119,9 +123,12 @@ export function decide(config, pointer, secret, asked, now) {
   if (asked.link !== undefined) {
     return followLink(asked, token, secret);
   }
+  if (token && secret === undefined) {
+    return answer(503);
+  }
   const preview = isGenuine(token, secret) ? token.release : null;
   const cookies = [];
-  if (asked.cookie(PREVIEW) && !preview && !(token && secret === undefined)) {
+  if (asked.cookie(PREVIEW) && !preview) {
     cookies.push([PREVIEW, '', 0]);
   }
   let split = splitPath(config.prefix, asked.path, decoded);
@@ -129,6 +136,9 @@ export function decide(config, pointer, secret, asked, now) {
   if (!isKnown(pointer, release) && !(preview && release === preview)) {
     split = { path: asked.path, decoded: decoded };
     release = preview || choose(pointer, asked, cookies);
+    if (!release) {
+      return answer(503);
+    }
   }
   return {
     path: originPath(config, asked.method, release, split),

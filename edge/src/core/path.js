@@ -19,11 +19,11 @@ export function decodePath(path) {
 }
 
 // The path within a release, and the release that it names, if `prefix` and something like a release come first:
-// {release (or null), path (as it came), decoded}.
+// {release (null or '' if there is none), path (as it came), decoded}.
 export function splitPath(prefix, path, decoded) {
   const start = prefix.length + 1;
   const end = decoded.indexOf('/', start);
-  if (decoded.indexOf('/' + prefix) !== 0 || end <= start) {
+  if (decoded.indexOf('/' + prefix) !== 0 || end < 0) {
     return { release: null, path: path, decoded: decoded };
   }
   const inside = path.split('/').slice(prefix.split('/').length + 1);

@@ -19,7 +19,6 @@ const BACK_OFF_MIN_MILLIS = 1000;
 // of it or throws, `now` is in milliseconds, `after(millis, callback)` returns what calls it off, `warn` is told
 // of each failure. `get` resolves to the value, or to undefined while there never was a good one.
 export function createCache(how) {
-  const backOffMillis = Math.max(how.ttlMillis, BACK_OFF_MIN_MILLIS);
   let value = undefined;
   let readAt = null;
   let failedAt = null;
@@ -28,6 +27,11 @@ export function createCache(how) {
   // A clock that was set back makes everything old, not young for ever.
   function isWithin(since, millis, at) {
     return since !== null && at >= since && at - since < millis;
+  }
+
+  // Without a good value every visitor gets an error: then it is tried again soon, however long the TTL.
+  function backOffMillis() {
+    return readAt === null ? BACK_OFF_MIN_MILLIS : Math.max(how.ttlMillis, BACK_OFF_MIN_MILLIS);
   }
 
   async function run(mine) {
@@ -67,7 +71,7 @@ export function createCache(how) {
       return value;
     }
     if (flight === null || !isWithin(flight.startedAt, READ_MILLIS, arrivedAt)) {
-      if (isWithin(failedAt, backOffMillis, arrivedAt)) {
+      if (isWithin(failedAt, backOffMillis(), arrivedAt)) {
         return value;
       }
       flight = { startedAt: arrivedAt, done: null };

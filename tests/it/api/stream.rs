@@ -14,7 +14,7 @@ use super::{all_pages, without_workers};
 use crate::support::{TestApp, web, web_with};
 
 /// How long the next message may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A stream that is being read.
 struct Stream {

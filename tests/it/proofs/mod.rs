@@ -14,7 +14,7 @@ use crate::support::{
     web_projected, web_with,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A kind of job to prove things about, started on an environment where 1.0.0 and 1.1.0 have served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Executor};
 use super::TestApp;
 
 /// How long a condition may take to come true, in real time.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(4);
 
 /// Moves the time of database and double.

@@ -36,7 +36,7 @@ function decodePath(path) {
 function splitPath(prefix, path, decoded) {
  const start = prefix.length + 1;
  const end = decoded.indexOf('/', start);
- if (decoded.indexOf('/' + prefix) !== 0 || end <= start) {
+ if (decoded.indexOf('/' + prefix) !== 0 || end < 0) {
   return { release: null, path: path, decoded: decoded };
  }
  const inside = path.split('/').slice(prefix.split('/').length + 1);
@@ -185,13 +185,15 @@ const FIRST_PATIENCE_MILLIS = 3000;
 const READ_MILLIS = 3000;
 const BACK_OFF_MIN_MILLIS = 1000;
 function createCache(how) {
- const backOffMillis = Math.max(how.ttlMillis, BACK_OFF_MIN_MILLIS);
  let value = undefined;
  let readAt = null;
  let failedAt = null;
  let flight = null;
  function isWithin(since, millis, at) {
   return since !== null && at >= since && at - since < millis;
+ }
+ function backOffMillis() {
+  return readAt === null ? BACK_OFF_MIN_MILLIS : Math.max(how.ttlMillis, BACK_OFF_MIN_MILLIS);
  }
  async function run(mine) {
   try {
@@ -227,7 +229,7 @@ function createCache(how) {
    return value;
   }
   if (flight === null || !isWithin(flight.startedAt, READ_MILLIS, arrivedAt)) {
-   if (isWithin(failedAt, backOffMillis, arrivedAt)) {
+   if (isWithin(failedAt, backOffMillis(), arrivedAt)) {
     return value;
    }
    flight = { startedAt: arrivedAt, done: null };

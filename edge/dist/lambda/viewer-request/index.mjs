@@ -69,7 +69,7 @@ function decodePath(path) {
 function splitPath(prefix, path, decoded) {
  const start = prefix.length + 1;
  const end = decoded.indexOf('/', start);
- if (decoded.indexOf('/' + prefix) !== 0 || end <= start) {
+ if (decoded.indexOf('/' + prefix) !== 0 || end < 0) {
   return { release: null, path: path, decoded: decoded };
  }
  const inside = path.split('/').slice(prefix.split('/').length + 1);
@@ -165,8 +165,7 @@ function isNavigation(asked, pin) {
  if (!mode) {
   return asked.header('accept').indexOf('text/html') >= 0;
  }
- const isPart = EMBEDDED.indexOf(asked.header('sec-fetch-dest')) >= 0
-  || asked.header('sec-purpose').indexOf('prefetch') >= 0;
+ const isPart = EMBEDDED.indexOf(asked.header('sec-fetch-dest')) >= 0;
  return mode === 'navigate' && !(pin && isPart);
 }
 function byWeight(pointer, asked, cookies) {
@@ -189,6 +188,9 @@ function choose(pointer, asked, cookies) {
   return pin || pointer.active;
  }
  const release = byWeight(pointer, asked, cookies);
+ if (pin && asked.header('sec-purpose').indexOf('prefetch') >= 0) {
+  return release === pin ? pin : null;
+ }
  if (pointer.pin_seconds > 0) {
   cookies.push([PIN, release + '~' + pointer.epoch, pointer.pin_seconds]);
  } else if (asked.cookie(PIN)) {
@@ -208,9 +210,12 @@ function decide(config, pointer, secret, asked, now) {
  if (asked.link !== undefined) {
   return followLink(asked, token, secret);
  }
+ if (token && secret === undefined) {
+  return answer(503);
+ }
  const preview = isGenuine(token, secret) ? token.release : null;
  const cookies = [];
- if (asked.cookie(PREVIEW) && !preview && !(token && secret === undefined)) {
+ if (asked.cookie(PREVIEW) && !preview) {
   cookies.push([PREVIEW, '', 0]);
  }
  let split = splitPath(config.prefix, asked.path, decoded);
@@ -218,6 +223,9 @@ function decide(config, pointer, secret, asked, now) {
  if (!isKnown(pointer, release) && !(preview && release === preview)) {
   split = { path: asked.path, decoded: decoded };
   release = preview || choose(pointer, asked, cookies);
+  if (!release) {
+   return answer(503);
+  }
  }
  return {
   path: originPath(config, asked.method, release, split),
@@ -283,13 +291,15 @@ const FIRST_PATIENCE_MILLIS = 3000;
 const READ_MILLIS = 3000;
 const BACK_OFF_MIN_MILLIS = 1000;
 function createCache(how) {
- const backOffMillis = Math.max(how.ttlMillis, BACK_OFF_MIN_MILLIS);
  let value = undefined;
  let readAt = null;
  let failedAt = null;
  let flight = null;
  function isWithin(since, millis, at) {
   return since !== null && at >= since && at - since < millis;
+ }
+ function backOffMillis() {
+  return readAt === null ? BACK_OFF_MIN_MILLIS : Math.max(how.ttlMillis, BACK_OFF_MIN_MILLIS);
  }
  async function run(mine) {
   try {
@@ -325,7 +335,7 @@ function createCache(how) {
    return value;
   }
   if (flight === null || !isWithin(flight.startedAt, READ_MILLIS, arrivedAt)) {
-   if (isWithin(failedAt, backOffMillis, arrivedAt)) {
+   if (isWithin(failedAt, backOffMillis(), arrivedAt)) {
     return value;
    }
    flight = { startedAt: arrivedAt, done: null };

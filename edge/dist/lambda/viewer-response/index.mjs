@@ -51,7 +51,6 @@ function decodeDecision(text) {
   return null;
  }
 }
-const ALWAYS_FRESH = ['sw.js', 'service-worker.js'];
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/;
 function turns(text) {
  const found = text.match(/[0-9]+|[A-Z]?[a-z]+|[A-Z]+/g);
@@ -60,6 +59,9 @@ function turns(text) {
 function isHexHash(token) {
  return /^[0-9a-f]{8,}(?![\s\S])/.test(token) && /[0-9]/.test(token) && /[a-f]/.test(token) && turns(token) >= 3;
 }
+function isBundled(path) {
+ return /\.(m?js|css|map|woff2?|wasm)(?![\s\S])/.test(path) || path.indexOf('/assets/') >= 0;
+}
 function endsInHash(part) {
  const token = part.slice(-8);
  return /^[_-][A-Za-z0-9_-]{8}(?![\s\S])/.test(part.slice(-9)) && /[A-Z]/.test(token) && /[0-9]/.test(token)
@@ -67,13 +69,13 @@ function endsInHash(part) {
 }
 function isContentHashed(path) {
  const name = path.slice(path.lastIndexOf('/') + 1);
- if (ALWAYS_FRESH.indexOf(name) >= 0 || UUID.test(name)) {
+ if (UUID.test(name)) {
   return false;
  }
  const parts = name.split('.').slice(0, -1);
  for (let i = 0; i < parts.length; i++) {
   const part = i === 0 ? parts[i] : '-' + parts[i];
-  if (endsInHash(part) || part.split(/[_-]/).slice(1).some(isHexHash)) {
+  if ((isBundled(path) && endsInHash(part)) || part.split(/[_-]/).slice(1).some(isHexHash)) {
    return true;
   }
  }
