@@ -9,12 +9,12 @@ use crate::{
         error::{AwsError, Class},
     },
     domain::{
-        environment::{AwsAccount, Component},
+        environment::{AwsAccount, Component, router::PREVIEW_KEY_SUFFIX},
         error::JobError,
         preview,
     },
     service::{Code, Result, ServiceError, previews::Secrets},
-    traffic,
+    traffic::{self, preview::SecretError},
 };
 
 /// The secrets beside the pointers in AWS.
@@ -34,8 +34,21 @@ impl Secrets for AwsSecrets {
     }
 }
 
+fn refusal(error: &SecretError) -> ServiceError {
+    match error {
+        SecretError::Aws(error) => aws_refusal(error),
+        SecretError::NoSecret(_) => ServiceError::new(
+            Code::PreviewKeyUnavailable,
+            format!(
+                "Under its name with {PREVIEW_KEY_SUFFIX} behind it, {error}: that is 64 digits of lower-case \
+                 hexadecimal. Delete it, and the next preview makes a new one."
+            ),
+        ),
+    }
+}
+
 /// AWS said no: the caller can't help it, an operator can. AWS said nothing: later, perhaps.
-fn refusal(error: &AwsError) -> ServiceError {
+fn aws_refusal(error: &AwsError) -> ServiceError {
     let code = match error.class {
         Class::Throttled | Class::Ambiguous | Class::Moved => Code::AwsUnavailable,
         Class::NotFound | Class::AccessDenied | Class::Refused | Class::NotSent => Code::PreviewKeyUnavailable,

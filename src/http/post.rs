@@ -110,6 +110,19 @@ impl IntoResponse for Answer {
 }
 
 impl<T> Post<T> {
+    /// The answer kept under this request's key, if there is one: for a use-case that asks others before its
+    /// transaction.
+    ///
+    /// # Errors
+    /// [`Code::IdempotencyKeyReused`].
+    pub async fn kept(&self, state: &ApiState, actor: &Actor) -> Result<Option<Response>> {
+        let Some(key) = &self.key else { return Ok(None) };
+        let mut tx = state.store.snapshot().await?;
+        let kept = idempotency::get(&mut tx, actor.token, &self.route, key).await?;
+        tx.rollback().await?;
+        kept.map(|kept| self.replay(kept)).transpose()
+    }
+
     /// Runs the use-case `work` in one transaction, once for each key.
     ///
     /// # Errors

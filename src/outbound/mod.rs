@@ -13,7 +13,7 @@ mod addresses;
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -34,7 +34,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OutboundError {
     /// It would lead to an address that only the service can reach.
-    #[error("{address} is an address of a private, local or reserved network; {ALLOW_HINT}")]
+    #[error("{address} is in a private, local or reserved network; {ALLOW_HINT}")]
     Forbidden { address: String },
     /// It can't be asked at all.
     #[error("{0}")]
@@ -130,6 +130,10 @@ impl Outbound {
         })
     }
 
+    fn clients(&self) -> MutexGuard<'_, Clients> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn look_at(&self, ip: IpAddr) -> Result<(), OutboundError> {
         if self.allow.allows(ip) {
             return Ok(());
@@ -143,8 +147,7 @@ impl Outbound {
     /// certificates, so it is kept.
     fn client(&self, host: &str, to: Option<IpAddr>) -> Result<Client, OutboundError> {
         let key = (host.to_owned(), to);
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&key) {
+        if let Some(client) = self.clients().get(&key) {
             return Ok(client.clone());
         }
         let mut builder = Client::builder()
@@ -162,6 +165,7 @@ impl Outbound {
         let client = builder
             .build()
             .map_err(|why| OutboundError::Invalid(format!("no HTTP client can be made: {why}")))?;
+        let mut clients = self.clients();
         if clients.len() >= CLIENTS_MAX {
             clients.clear();
         }
@@ -217,10 +221,14 @@ impl Resolve for GuardedResolver {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             let (good, bad): (Vec<_>, Vec<_>) = found.into_iter().partition(|address| allow.allows(address.ip()));
             match (good.is_empty(), bad.first()) {
-                (true, Some(address)) => Err(OutboundError::Forbidden {
-                    address: format!("{} ({})", address.ip(), name.as_str()),
+                (true, Some(address)) => {
+                    // Which address a name has in here is nobody's business who may only name it.
+                    tracing::warn!(name = name.as_str(), address = %address.ip(), "refused to ask a private address");
+                    Err(OutboundError::Forbidden {
+                        address: name.as_str().to_owned(),
+                    }
+                    .into())
                 }
-                .into()),
                 (true, None) => Err(OutboundError::Unreachable(format!("{} has no address", name.as_str())).into()),
                 _ => Ok(Box::new(good.into_iter()) as Addrs),
             }

@@ -1,9 +1,9 @@
 //! `settle`: the job's last word.
 //!
 //! SSM can't be fenced, and a signed request stays valid for five minutes: a write that got no answer may
-//! still land. (In a KeyValueStore the next answered write fences it; then nothing is left to watch for.) So this step watches each pointer until none can, puts right what does land (and sends
-//! edge TTL and invalidation again), looks once more, and records the new state in the transaction that
-//! ends the job.
+//! still land. (In a KeyValueStore the next answered write fences it; then nothing is left to watch for.) So
+//! this step watches each pointer until none can, puts right what does land (and sends edge TTL and
+//! invalidation again), looks once more, and records the new state in the transaction that ends the job.
 
 use std::collections::BTreeMap;
 

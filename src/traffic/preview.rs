@@ -8,7 +8,7 @@ use crate::{
         error::{AwsError, Class},
         guard::WriteGuard,
     },
-    domain::error::Retry,
+    domain::{error::Retry, preview::is_secret},
 };
 
 /// How long one write may take.
@@ -16,16 +16,27 @@ const WRITE_WITHIN: Duration = Duration::from_secs(8);
 /// Somebody may make it at the same time: then theirs is taken.
 const TRIES: u32 = 8;
 
+/// Why there is no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// What lies there is none, and it is not ours to throw away.
+    #[error("beside {0} lies something else than a secret")]
+    NoSecret(String),
+}
+
 /// The secret; `fresh` where there is none yet. A target that has another one, or none, gets that of the first.
 ///
 /// # Errors
-/// Whatever AWS says. Safe to repeat, also side by side: everybody ends with the same one.
-pub async fn secret(router: &dyn TrafficRouter, fresh: &str) -> Result<String, AwsError> {
+/// [`SecretError::NoSecret`] before anything is written; else whatever AWS says. Safe to repeat, also side by side:
+/// everybody ends with the same one.
+pub async fn secret(router: &dyn TrafficRouter, fresh: &str) -> Result<String, SecretError> {
     let mut tries = 1;
     loop {
         match try_once(router, fresh).await {
             // Made or changed meanwhile by somebody else: look again.
-            Err(error)
+            Err(SecretError::Aws(error))
                 if matches!(error.class, Class::Refused | Class::Moved)
                     && error.retry() != Retry::No
                     && tries < TRIES =>
@@ -37,13 +48,22 @@ pub async fn secret(router: &dyn TrafficRouter, fresh: &str) -> Result<String, A
     }
 }
 
-async fn try_once(router: &dyn TrafficRouter, fresh: &str) -> Result<String, AwsError> {
+async fn try_once(router: &dyn TrafficRouter, fresh: &str) -> Result<String, SecretError> {
     let mut seen: Vec<(&str, Observed)> = Vec::new();
     for pointer in router.pointers() {
         seen.push((&pointer.target, router.observe_preview_key(&pointer.target).await?));
     }
-    let known = seen.iter().find_map(|(_, observed)| observed.value.clone());
-    let secret = known.unwrap_or_else(|| fresh.to_owned());
+    let there = || {
+        seen.iter()
+            .filter_map(|(target, observed)| Some((*target, observed.value.as_ref()?)))
+    };
+    let secret = match there().find(|(_, value)| is_secret(value)) {
+        Some((_, known)) => known.clone(),
+        None => match there().next() {
+            Some((target, _)) => return Err(SecretError::NoSecret(router.describe(target))),
+            None => fresh.to_owned(),
+        },
+    };
     for (target, observed) in &seen {
         if observed.value.as_deref() != Some(secret.as_str()) {
             let guard = WriteGuard::new(WRITE_WITHIN);

@@ -76,11 +76,19 @@ async fn a_region_that_lost_the_secret_gets_it_again() {
     let ask = async || app.post(PREVIEWS, json!({"release": "1.0.0"})).await.expect(201);
     ask().await;
     let name = format!("{PARAMETER}.preview-key");
-    app.double
-        .put_parameter(SECOND_REGION, &name, "another-secret-that-somebody-put-there")
-        .unwrap();
+    let made = secret(&app, REGION);
+    for other in [&"0".repeat(64), "no secret at all"] {
+        app.double.put_parameter(SECOND_REGION, &name, other).unwrap();
+        ask().await;
+        assert_eq!(secret(&app, SECOND_REGION), made);
+    }
+    // Something else in the first place does not take the good one's.
+    app.double.put_parameter(REGION, &name, "no secret at all").unwrap();
     ask().await;
-    assert_eq!(secret(&app, SECOND_REGION), secret(&app, REGION));
+    assert_eq!(
+        (secret(&app, REGION), secret(&app, SECOND_REGION)),
+        (made.clone(), made)
+    );
 }
 
 #[tokio::test]
@@ -107,6 +115,8 @@ async fn an_idempotency_key_gives_the_same_preview_again() {
     };
     let first = send().await;
     app.advance(Duration::from_secs(60)).await;
+    // AWS being away is no reason to forget it.
+    app.double.faults().add(Fault::on_any(FaultAction::Unavailable));
     assert_eq!(send().await, first);
 }
 

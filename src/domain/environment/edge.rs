@@ -19,7 +19,8 @@ pub struct Edge {
     #[serde(default)]
     #[schema(example = "https://www.example.com/")]
     pub public_url: Option<String>,
-    /// Proof from outside: after a flip the public URL is asked until it names the release.
+    /// Proof from outside: after a flip the public URL is asked until it names the release. The routing functions for
+    /// `viewer_rewrite` answer with `x-greenlight-release`; with `origin` your own origin or edge code has to.
     #[serde(default)]
     pub converge: Option<Converge>,
 }

@@ -30,6 +30,9 @@ pub async fn create_preview(
     State(state): State<ApiState>,
     post: Post<PreviewRequest>,
 ) -> Result<Response> {
+    if let Some(kept) = post.kept(&state, &caller.actor).await? {
+        return Ok(kept);
+    }
     // AWS is asked between two transactions, for none may span it.
     let mut tx = state.store.snapshot().await?;
     let environment = previews::prepare(&mut tx, &path.app, &path.env, &post.body).await?;

@@ -91,7 +91,7 @@ pub fn upload(double: &AwsDouble, release: &str) {
 }
 
 /// Asks what the pointer in the KeyValueStore names as active.
-pub fn active(double: &AwsDouble, kvs_arn: &str) -> impl Fn() -> Option<String> + Send + 'static {
+pub fn active(double: &AwsDouble, kvs_arn: &str) -> impl Fn() -> Option<String> + Send + Sync + 'static {
     let (double, arn) = (double.clone(), kvs_arn.to_owned());
     move || {
         let pointer: Value = serde_json::from_str(&double.kvs_value(&arn, KEY)?).ok()?;
@@ -109,6 +109,8 @@ pub struct Load {
 
 struct Shared {
     ttl: Duration,
+    /// What the pointer names as active now.
+    active: Box<dyn Fn() -> Option<String> + Send + Sync>,
     /// What the pointer named as active from when on; the last one is true now.
     history: Mutex<VecDeque<(Instant, String)>>,
     served: watch::Sender<BTreeMap<SocketAddr, String>>,
@@ -130,12 +132,13 @@ impl Load {
         points: &[SocketAddr],
         per_point: usize,
         ttl: Duration,
-        active: impl Fn() -> Option<String> + Send + 'static,
+        active: impl Fn() -> Option<String> + Send + Sync + 'static,
     ) -> Self {
         let (sender, served) = watch::channel(BTreeMap::new());
         let history = active().map(|release| (Instant::now(), release)).into_iter().collect();
         let shared = Arc::new(Shared {
             ttl,
+            active: Box::new(active),
             history: Mutex::new(history),
             served: sender,
             requests: AtomicU64::new(0),
@@ -143,7 +146,7 @@ impl Load {
         });
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(watch_pointer(shared.clone(), active, stop.clone()));
+        tasks.spawn(watch_pointer(shared.clone(), stop.clone()));
         for point in points {
             for _ in 0..per_point {
                 tasks.spawn(newcomers(shared.clone(), *point, stop.clone()));
@@ -183,14 +186,9 @@ impl Load {
     }
 }
 
-async fn watch_pointer(shared: Arc<Shared>, active: impl Fn() -> Option<String>, stop: CancellationToken) {
+async fn watch_pointer(shared: Arc<Shared>, stop: CancellationToken) {
     while !stop.is_cancelled() {
-        if let Some(release) = active() {
-            let mut history = shared.history.lock().unwrap();
-            if history.back().is_none_or(|(_, last)| *last != release) {
-                history.push_back((Instant::now(), release));
-            }
-        }
+        shared.look();
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
@@ -229,8 +227,20 @@ async fn newcomers(shared: Arc<Shared>, point: SocketAddr, stop: CancellationTok
 }
 
 impl Shared {
+    /// Notes what the pointer names now.
+    fn look(&self) {
+        let mut history = self.history.lock().unwrap();
+        if let Some(release) = (self.active)()
+            && history.back().is_none_or(|(_, last)| *last != release)
+        {
+            history.push_back((Instant::now(), release));
+        }
+    }
+
     /// True when the pointer named it at some time from a TTL before the question until now.
     fn might_serve(&self, release: &str, sent: Instant) -> bool {
+        // The edge may have been quicker than the one who watches.
+        self.look();
         let from = sent.checked_sub(self.ttl + SLACK).unwrap_or(sent);
         let history = self.history.lock().unwrap();
         let ends = history.iter().skip(1).map(|(at, _)| Some(*at)).chain([None]);
