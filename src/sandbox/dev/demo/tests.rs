@@ -176,7 +176,11 @@ async fn serve(State(service): State<Service>, headers: HeaderMap, request: Requ
     }
     let text = |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap());
     let world = service.world();
-    let Some((active, _)) = world.pointer.clone() else {
+    let named = world
+        .pointer
+        .clone()
+        .filter(|(document, _)| document["active"].is_string());
+    let Some((active, _)) = named else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     let pin = format!("{}~{}", active["active"].as_str().unwrap(), active["epoch"]);
