@@ -149,9 +149,6 @@ function followLink(asked, token, secret) {
  if (asked.link === 'off') {
   return redirect(back, [PREVIEW, '', 0]);
  }
- if (token && secret === undefined) {
-  return answer(503);
- }
  return isGenuine(token, secret) ? redirect(back, [PREVIEW, token.text, token.seconds]) : answer(403);
 }
 function pinned(pointer, asked) {
@@ -166,8 +163,7 @@ function isNavigation(asked, pin) {
  if (!mode) {
   return asked.header('accept').indexOf('text/html') >= 0;
  }
- const isPart = EMBEDDED.indexOf(asked.header('sec-fetch-dest')) >= 0;
- return mode === 'navigate' && !(pin && isPart);
+ return mode === 'navigate' && !(pin && EMBEDDED.indexOf(asked.header('sec-fetch-dest')) >= 0);
 }
 function byWeight(pointer, asked, cookies) {
  if (!pointer.candidate || pointer.weight === 0) {
@@ -208,11 +204,11 @@ function decide(config, pointer, secret, asked, now) {
   return answer(400);
  }
  const token = shownToken(asked, now);
- if (asked.link !== undefined) {
-  return followLink(asked, token, secret);
- }
  if (token && secret === undefined) {
   return answer(503);
+ }
+ if (asked.link !== undefined) {
+  return followLink(asked, token, secret);
  }
  const preview = isGenuine(token, secret) ? token.release : null;
  const cookies = [];

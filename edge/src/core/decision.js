@@ -47,9 +47,6 @@ function followLink(asked, token, secret) {
   if (asked.link === 'off') {
     return redirect(back, [PREVIEW, '', 0]);
   }
-  if (token && secret === undefined) {
-    return answer(503);
-  }
   return isGenuine(token, secret) ? redirect(back, [PREVIEW, token.text, token.seconds]) : answer(403);
 }
 
@@ -70,8 +67,7 @@ function isNavigation(asked, pin) {
   if (!mode) {
     return asked.header('accept').indexOf('text/html') >= 0;
   }
-  const isPart = EMBEDDED.indexOf(asked.header('sec-fetch-dest')) >= 0;
-  return mode === 'navigate' && !(pin && isPart);
+  return mode === 'navigate' && !(pin && EMBEDDED.indexOf(asked.header('sec-fetch-dest')) >= 0);
 }
 
 function byWeight(pointer, asked, cookies) {
@@ -120,11 +116,11 @@ export function decide(config, pointer, secret, asked, now) {
     return answer(400);
   }
   const token = shownToken(asked, now);
-  if (asked.link !== undefined) {
-    return followLink(asked, token, secret);
-  }
   if (token && secret === undefined) {
     return answer(503);
+  }
+  if (asked.link !== undefined) {
+    return followLink(asked, token, secret);
   }
   const preview = isGenuine(token, secret) ? token.release : null;
   const cookies = [];
