@@ -183,7 +183,8 @@ async fn serve(State(service): State<Service>, headers: HeaderMap, request: Requ
     let Some((active, _)) = named else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    let pin = format!("{}~{}", active["active"].as_str().unwrap(), active["epoch"]);
+    let current = active["epoch"].to_string();
+    let pin = format!("{}~{current}", active["active"].as_str().unwrap());
     if request.uri().query() == Some("greenlight-preview=token") {
         return (
             [("location", "/"), ("set-cookie", "preview=1; Path=/")],
@@ -201,7 +202,7 @@ async fn serve(State(service): State<Service>, headers: HeaderMap, request: Requ
         world.previewed.clone().unwrap()
     } else {
         match pinned {
-            Some((release, epoch)) if !navigates && epoch == active["epoch"].to_string() => release.to_owned(),
+            Some((release, epoch)) if !navigates && epoch == current => release.to_owned(),
             _ => active["active"].as_str().unwrap().to_owned(),
         }
     };
