@@ -3,7 +3,7 @@
 //! A pointer that was written, and even an invalidation that was completed, says nothing about what visitors get.
 //! So the site itself is asked, as a visitor without cookies would, at every address configured, until so many
 //! answers in a row from each name the release in `x-greenlight-release`. Each answer comes over a connection of
-//! its own. One that names another release starts that address again.
+//! its own. One that names another release, or fails, begins the row of its address again.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,6 +1,6 @@
 //! What `greenlight dev` runs, from the first process to the last word.
 //!
-//! Started from the ground up (PostgreSQL, AWS double, service, token), stopped the other way round,
+//! Started from the ground up (PostgreSQL, AWS double, local edges, service, token), stopped the other way round,
 //! so that nobody loses what it stands on. When a start fails or is cancelled, what there is so far
 //! ends by being dropped.
 
