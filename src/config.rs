@@ -4,7 +4,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use crate::{engine::EngineConfig, outbound::AllowList};
+use crate::{
+    engine::EngineConfig,
+    outbound::{AllowList, webhook::WebhookSecret},
+};
 
 /// What a replica does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -56,6 +59,32 @@ pub struct ServeOptions {
         hide_default_value = true
     )]
     pub outbound_allow: AllowList,
+
+    #[command(flatten)]
+    pub webhooks: WebhookOptions,
+}
+
+/// How webhooks are signed, and where they call back to.
+#[derive(Debug, Clone, Default, Args)]
+pub struct WebhookOptions {
+    /// Where this service is reached from outside, such as https://greenlight.example.com: what webhooks that answer
+    /// later call back to. Without it they are told the path alone.
+    #[arg(long, env = "GREENLIGHT_PUBLIC_URL", value_parser = public_url)]
+    pub public_url: Option<String>,
+
+    /// What webhooks are signed with (Standard Webhooks): whsec_ and 24 to 64 bytes in base64. Without it they are not
+    /// signed.
+    #[arg(long, env = "GREENLIGHT_WEBHOOK_SECRET", hide_env_values = true)]
+    pub webhook_secret: Option<WebhookSecret>,
+}
+
+fn public_url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    if rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['?', '#', '@', ' '])) {
+        Ok(text.trim_end_matches('/').to_owned())
+    } else {
+        Err("an http or https URL such as https://greenlight.example.com".to_owned())
+    }
 }
 
 /// How jobs are run.

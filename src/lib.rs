@@ -16,6 +16,7 @@
 
 pub mod aws;
 pub mod cdn;
+pub mod checks;
 pub mod config;
 pub mod domain;
 pub mod engine;

@@ -133,6 +133,7 @@ async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     let aws = Aws::from_environment().await;
     let server = ServerOptions {
         outbound_allow: options.outbound_allow,
+        webhooks: options.webhooks,
         database_url: options.database.database_url,
         role: options.role,
         migrate: !options.no_migrate,

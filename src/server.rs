@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     aws::Aws,
-    config::{EngineOptions, ServeRole},
+    config::{EngineOptions, ServeRole, WebhookOptions},
     engine::{Engine, EngineConfig, Hub, Worker, worker::Pulse},
     http::{self, ApiState},
-    outbound::{AllowList, Outbound},
+    outbound::{AllowList, Outbound, webhook::Webhooks},
     secrets::AwsSecrets,
     service::activation::Activator,
     steps,
@@ -37,13 +37,25 @@ pub struct ServerOptions {
     pub engine: EngineOptions,
     /// Networks that users' URLs may lead to although they are not public.
     pub outbound_allow: AllowList,
+    pub webhooks: WebhookOptions,
 }
 
 /// The engine with every step there is.
-pub fn engine(store: &Store, aws: &Aws, outbound: &Outbound, config: EngineConfig) -> Engine {
+pub fn engine(
+    store: &Store,
+    aws: &Aws,
+    outbound: &Outbound,
+    webhooks: &WebhookOptions,
+    config: EngineConfig,
+) -> Engine {
+    let public_url = webhooks.public_url.as_deref();
+    let webhooks = Webhooks {
+        outbound: outbound.clone(),
+        secret: webhooks.webhook_secret.clone(),
+    };
     Engine {
         store: store.clone(),
-        steps: Arc::new(steps::all(aws, outbound)),
+        steps: Arc::new(steps::all(aws, &webhooks, public_url)),
         activator: Arc::new(Activator { store: store.clone() }),
         config,
     }
@@ -74,7 +86,8 @@ pub async fn run(
     let (worker, pulse) = match options.role {
         ServeRole::Api => (None, None),
         ServeRole::Worker | ServeRole::All => {
-            let (task, pulse) = start_worker(engine(&store, &aws, &outbound, options.engine.engine()), &hub, &stop);
+            let engine = engine(&store, &aws, &outbound, &options.webhooks, options.engine.engine());
+            let (task, pulse) = start_worker(engine, &hub, &stop);
             (Some(task), Some(pulse))
         }
     };

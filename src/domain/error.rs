@@ -1,6 +1,7 @@
 //! The durable error envelope of a job or a step: what a person reads at three in the morning.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 /// A stable code, what happened, and what to do about it.
@@ -17,7 +18,14 @@ pub struct JobError {
     /// What to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// What was seen, for a check that failed: status, excerpt, values and what they had to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>, required = false)]
+    pub evidence: Option<Value>,
 }
+
+/// The codes of an end that somebody chose: the job ends `aborted`, not `failed`.
+const ABORTS: [&str; 3] = ["aborted", "approval_expired", "approval_rejected"];
 
 impl JobError {
     pub fn new(code: &str, message: impl Into<String>) -> Self {
@@ -26,7 +34,19 @@ impl JobError {
             message: message.into(),
             step: None,
             hint: None,
+            evidence: None,
         }
+    }
+
+    /// True when people, not a fault, ended the job.
+    pub fn is_abort(&self) -> bool {
+        ABORTS.contains(&self.code.as_str())
+    }
+
+    #[must_use]
+    pub fn evidence(mut self, evidence: Value) -> Self {
+        self.evidence = Some(evidence);
+        self
     }
 
     #[must_use]

@@ -23,10 +23,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    environment::EnvironmentDocument,
+    environment::{EnvironmentDocument, Strategy},
     error::{JobError, Warning},
     names::{Name, Version},
-    plan::{Direction, OnFailure, StepParams},
+    plan::{Direction, HookRun, OnFailure, StepParams},
     pointer::Values,
 };
 
@@ -36,6 +36,8 @@ use super::{
 pub enum JobKind {
     Promotion,
     Rollback,
+    /// A purge without a flip. It moves no traffic, so it runs beside whatever holds the environment.
+    Invalidation,
 }
 
 /// Where a job is. The last four but `unwinding` are ends; only `stuck` keeps its environment.
@@ -207,12 +209,13 @@ impl StepState {
 }
 
 impl JobKind {
-    pub const ALL: [JobKind; 2] = [JobKind::Promotion, JobKind::Rollback];
+    pub const ALL: [JobKind; 3] = [JobKind::Promotion, JobKind::Rollback, JobKind::Invalidation];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Promotion => "promotion",
             Self::Rollback => "rollback",
+            Self::Invalidation => "invalidation",
         }
     }
 }
@@ -276,6 +279,9 @@ pub struct Inherited {
     /// By component: what its pointers said before the first of them wrote; only pointers that were touched.
     #[serde(default)]
     pub found: BTreeMap<Name, Values>,
+    /// Hooks that they called and that have to be taken back, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookRun>,
 }
 
 /// What was asked for.
@@ -285,6 +291,38 @@ pub struct JobRequest {
     pub on_drift: OnDrift,
     #[serde(default)]
     pub expected_active: Option<Version>,
+    /// Instead of the environment's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+    /// It passed locks and blocks: kept for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<BreakGlass>,
+}
+
+impl JobRequest {
+    /// The strategy that the job follows in this environment.
+    pub fn strategy<'a>(&'a self, environment: &'a EnvironmentDocument) -> &'a Strategy {
+        self.strategy.as_ref().unwrap_or(&environment.strategy)
+    }
+}
+
+/// Who passed locks and blocks, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BreakGlass {
+    #[schema(example = "alice")]
+    pub by: String,
+    #[schema(example = "hotfix for the outage of last night")]
+    pub reason: String,
+}
+
+/// What somebody said of a job, or of something that stands in promotions' way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Remark {
+    #[schema(example = "alice")]
+    pub by: String,
+    #[schema(example = "incident 4711")]
+    pub reason: Option<String>,
+    pub at: DateTime<Utc>,
 }
 
 /// What a promotion does about a pointer that somebody else changed.
@@ -320,6 +358,10 @@ pub struct Job {
     pub waiting_until: Option<DateTime<Utc>>,
     pub lease_epoch: i64,
     pub abort_requested: bool,
+    /// Somebody paused it: nothing new begins.
+    pub paused: Option<Remark>,
+    /// Somebody had it skip its bakes.
+    pub promoted_fully: Option<Remark>,
     pub error: Option<JobError>,
     /// Why the job was turned round.
     pub cause: Option<JobError>,

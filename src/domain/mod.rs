@@ -6,6 +6,7 @@
 //! To add a traffic router: a variant of [`environment::Router`] with its limits. To add a step: a
 //! variant of [`plan::StepParams`].
 
+pub mod callback;
 pub mod deployment;
 pub mod environment;
 pub mod error;
@@ -17,3 +18,5 @@ pub mod preview;
 pub mod release;
 pub mod role;
 pub mod schedule;
+pub mod template;
+pub mod verdict;

@@ -1,9 +1,19 @@
-//! What a job does next, from its state and its steps alone.
+//! What a job does next, from its state, its steps and what people have said.
 
 use super::{
     job::{JobKind, JobState, Step, StepState},
-    plan::{Direction, OnFailure},
+    plan::{Direction, OnFailure, StepParams},
 };
+
+/// What people have said to a job, as far as it has not happened yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Signals {
+    pub abort: bool,
+    pub pause: bool,
+    /// Everything is locked: the same as a pause, until it is lifted.
+    pub lock: bool,
+    pub promote_fully: bool,
+}
 
 /// The next thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,9 +22,9 @@ pub enum Next {
     Run(Vec<i32>),
     /// Steps are running: wait for one of them to end.
     InFlight,
-    /// Every step that could go on waits for a time.
+    /// Every step that could go on waits for a time, or for somebody.
     Wait,
-    /// A step failed, or the job was aborted: undo what was touched.
+    /// A step failed, or the job was aborted: undo what was touched. What runs has to end, or be stopped, first.
     Unwind { aborting: bool },
     /// Every step has ended well, in this direction.
     Complete,
@@ -22,43 +32,82 @@ pub enum Next {
     GetStuck,
 }
 
-/// Decides. `in_flight`: positions whose steps are being run by this worker right now.
-pub fn next(
-    kind: JobKind,
-    state: JobState,
-    round: i32,
-    abort_requested: bool,
-    steps: &[Step],
-    in_flight: &[i32],
-) -> Next {
-    let direction = if state == JobState::Unwinding {
-        Direction::Undo
-    } else {
-        Direction::Forward
-    };
-    let current: Vec<&Step> = steps
-        .iter()
-        .filter(|s| s.round == round && s.direction == direction)
-        .collect();
-    // An abort that comes when the last step has recorded the new state comes too late.
+/// A job as [`next`] sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Position<'a> {
+    pub kind: JobKind,
+    pub state: JobState,
+    pub round: i32,
+    pub signals: Signals,
+    pub steps: &'a [Step],
+    /// Positions whose steps are being run by this worker right now.
+    pub in_flight: &'a [i32],
+}
+
+impl<'a> Position<'a> {
+    fn direction(&self) -> Direction {
+        if self.state == JobState::Unwinding {
+            Direction::Undo
+        } else {
+            Direction::Forward
+        }
+    }
+
+    /// The steps of the round and direction it is in.
+    fn current(&self) -> impl Iterator<Item = &'a Step> {
+        let (round, direction) = (self.round, self.direction());
+        let steps = self.steps.iter();
+        steps.filter(move |step| step.round == round && step.direction == direction)
+    }
+
+    /// True while nothing new may begin. Only a promotion on its way can be held.
+    pub fn is_held(&self) -> bool {
+        (self.signals.pause || self.signals.lock)
+            && self.kind == JobKind::Promotion
+            && self.direction() == Direction::Forward
+    }
+
+    /// True when the new state is recorded: from here there is no undo, only a rollback.
+    fn is_settled(&self) -> bool {
+        let settles = self
+            .current()
+            .filter(|step| matches!(step.params, StepParams::Settle { .. }));
+        settles.last().is_some_and(|step| step.state == StepState::Succeeded)
+    }
+
+    /// True for a step that has to follow at once on one before it: traffic is never left half-moved by a pause.
+    fn continues(&self, step: &Step) -> bool {
+        let moves = |position: &i32| {
+            let mut others = self.steps.iter();
+            others.any(|other| other.position == *position && other.params.moves_traffic())
+        };
+        step.params.moves_traffic() && !step.after.is_empty() && step.after.iter().all(moves)
+    }
+}
+
+/// Decides.
+pub fn next(job: &Position<'_>) -> Next {
+    let current: Vec<&Step> = job.current().collect();
     let unfinished = current.iter().any(|step| !step.state.is_end());
-    let aborting = abort_requested && kind == JobKind::Promotion && direction == Direction::Forward && unfinished;
+    // An abort that comes when the last step has recorded the new state comes too late.
+    let aborting = job.signals.abort
+        && job.kind != JobKind::Rollback
+        && job.direction() == Direction::Forward
+        && unfinished
+        && !job.is_settled();
     let failed = current
         .iter()
         .any(|s| s.state == StepState::Failed && s.on_failure == OnFailure::Unwind);
     if failed || aborting {
-        return if in_flight.is_empty() {
-            Next::Unwind { aborting: !failed }
-        } else {
-            Next::InFlight
-        };
+        return Next::Unwind { aborting: !failed };
     }
-    let ended = |position: &i32| steps.iter().any(|s| s.position == *position && s.state.is_end());
+    let held = job.is_held();
+    let ended = |position: &i32| job.steps.iter().any(|s| s.position == *position && s.state.is_end());
     let ready: Vec<i32> = current
         .iter()
-        .filter(|step| !in_flight.contains(&step.position))
+        .filter(|step| !job.in_flight.contains(&step.position))
         .filter(|step| match step.state {
-            StepState::Pending => step.after.iter().all(ended),
+            StepState::Pending => step.after.iter().all(ended) && (!held || job.continues(step)),
             // Running, but by nobody here: a worker died in the middle of it.
             StepState::Running => true,
             StepState::Waiting => step.due,
@@ -68,12 +117,16 @@ pub fn next(
         .collect();
     if !ready.is_empty() {
         Next::Run(ready)
-    } else if !in_flight.is_empty() {
+    } else if !job.in_flight.is_empty() {
         Next::InFlight
-    } else if current.iter().any(|step| !step.state.is_end()) {
+    } else if unfinished {
         Next::Wait
     } else if current.iter().any(|step| step.state == StepState::Failed) {
-        Next::GetStuck
+        match job.kind {
+            // It holds nothing and has nothing to take back.
+            JobKind::Invalidation => Next::Unwind { aborting: false },
+            JobKind::Promotion | JobKind::Rollback => Next::GetStuck,
+        }
     } else {
         Next::Complete
     }

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::store::{JOBS_CHANNEL, Store, WORK_CHANNEL};
+use crate::store::{JOBS_CHANNEL, SIGNALS_CHANNEL, Store, WORK_CHANNEL};
 
 /// What readers hear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,11 +21,25 @@ pub enum News {
     Everything,
 }
 
+/// Waits until something is said of this job, or may have been missed.
+pub async fn heard(news: &mut broadcast::Receiver<News>, job: Uuid) {
+    loop {
+        match news.recv().await {
+            Ok(News::Job(other)) if other != job => {}
+            // A lag means that something was missed.
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+            // Nobody speaks any more: the poll remains.
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
 /// Where wake-ups are spread within the process.
 #[derive(Debug, Clone)]
 pub struct Hub {
     work: Arc<Notify>,
     news: broadcast::Sender<News>,
+    signals: broadcast::Sender<News>,
 }
 
 impl Default for Hub {
@@ -33,6 +47,7 @@ impl Default for Hub {
         Self {
             work: Arc::new(Notify::new()),
             news: broadcast::channel(1024).0,
+            signals: broadcast::channel(1024).0,
         }
     }
 }
@@ -51,6 +66,11 @@ impl Hub {
     /// What changes from now on. A receiver that lags has missed something: look again.
     pub fn subscribe(&self) -> broadcast::Receiver<News> {
         self.news.subscribe()
+    }
+
+    /// What people say to jobs from now on: for whoever drives one.
+    pub fn signals(&self) -> broadcast::Receiver<News> {
+        self.signals.subscribe()
     }
 
     /// Listens until `stop`, reconnecting for ever.
@@ -74,15 +94,22 @@ impl Hub {
     async fn listen_once(&self, store: &Store) -> Result<(), sqlx::Error> {
         let mut listener = PgListener::connect_with(store.pool()).await?;
         listener.ignore_pool_close_event(true);
-        listener.listen_all([WORK_CHANNEL, JOBS_CHANNEL]).await?;
+        listener
+            .listen_all([WORK_CHANNEL, JOBS_CHANNEL, SIGNALS_CHANNEL])
+            .await?;
         self.look_again();
         loop {
             match listener.try_recv().await? {
                 Some(notification) if notification.channel() == WORK_CHANNEL => self.wake_worker(),
                 Some(notification) => {
                     if let Ok(job) = notification.payload().parse() {
+                        let readers = if notification.channel() == SIGNALS_CHANNEL {
+                            &self.signals
+                        } else {
+                            &self.news
+                        };
                         // No receiver is no error: nobody waits.
-                        let _ = self.news.send(News::Job(job));
+                        let _ = readers.send(News::Job(job));
                     }
                 }
                 // The connection was lost and is back: whatever was said meanwhile is gone.
@@ -94,5 +121,6 @@ impl Hub {
     fn look_again(&self) {
         self.wake_worker();
         let _ = self.news.send(News::Everything);
+        let _ = self.signals.send(News::Everything);
     }
 }

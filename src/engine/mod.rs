@@ -20,7 +20,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 pub use hub::Hub;
-pub use step::{Done, Effect, Outcome, StepContext, StepError, StepRunner, Steps};
+pub use step::{Done, Effect, Outcome, StepContext, StepError, StepRunner, Steps, Wait};
 pub use worker::Worker;
 
 use crate::{

@@ -15,7 +15,7 @@ use crate::{
         job::{Job, Step},
         plan::{Direction, PlannedStep},
     },
-    store::{Result as StoreResult, Store, StoreError, leases::Lease, progress::Fenced},
+    store::{Result as StoreResult, Store, StoreError, events::NewEvent, leases::Lease, progress::Fenced},
 };
 
 /// Runs one kind of step.
@@ -31,11 +31,29 @@ pub enum Outcome {
     Done(Done),
     /// Not this time: nothing to do. The value says why.
     Skip(Value),
-    /// Run it again in so many seconds. Burns no attempt, survives restarts, frees the worker.
-    Wait {
-        secs: f64,
-        reason: String,
-    },
+    /// Run it again later. Burns no attempt, survives restarts, frees the worker.
+    Wait(Wait),
+}
+
+impl Outcome {
+    /// Waits so many seconds, and keeps the step's notes as they are.
+    pub fn wait(secs: f64, reason: impl Into<String>) -> Self {
+        Self::Wait(Wait {
+            secs,
+            reason: reason.into(),
+            record: None,
+            events: Vec::new(),
+        })
+    }
+}
+
+/// How long, why, and what is kept in the same transaction.
+pub struct Wait {
+    pub secs: f64,
+    pub reason: String,
+    /// The step's notes, if they have changed.
+    pub record: Option<Value>,
+    pub events: Vec<NewEvent>,
 }
 
 /// A change of rows that belongs into the transaction of the step's result.
@@ -49,6 +67,10 @@ pub struct Done {
     pub effects: Vec<Effect>,
     /// Steps to append to the plan.
     pub append: Vec<PlannedStep>,
+    /// Told before the step's own end.
+    pub events: Vec<NewEvent>,
+    /// The job shall pause, and why: somebody has to look.
+    pub pause: Option<String>,
 }
 
 impl Done {
@@ -129,6 +151,8 @@ pub struct StepContext {
     pub store: Store,
     pub lease: Lease,
     pub config: EngineConfig,
+    /// Nothing new may begin: a bake stays open.
+    pub held: bool,
 }
 
 impl StepContext {

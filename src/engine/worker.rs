@@ -147,10 +147,10 @@ impl Worker {
         let lost = CancellationToken::new();
         let lease = claimed.lease;
         lock(&self.held).insert(lease.job, (lease, lost.clone()));
-        let (engine, held) = (self.engine.clone(), self.held.clone());
+        let (engine, hub, held) = (self.engine.clone(), self.hub.clone(), self.held.clone());
         let span = tracing::info_span!("job", job.id = %lease.job, lease.epoch = lease.epoch);
         let work = async move {
-            if let Err(error) = drive(&engine, claimed, &stop, &lost).await {
+            if let Err(error) = drive(&engine, &hub, claimed, &stop, &lost).await {
                 tracing::warn!(error = %describe(&error), "a job is given back: its state could not be read or written");
                 let corrupt = matches!(error, StoreError::Corrupt { .. });
                 give_back(&engine, lease, if corrupt { CORRUPT_RETRY_SECS } else { 0.0 }, &stop).await;

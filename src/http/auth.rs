@@ -71,6 +71,19 @@ impl<R: Needs> FromRequestParts<ApiState> for Caller<R> {
     }
 }
 
+/// The token of a webhook that calls back: no API token, and good for one answer.
+pub struct CallbackToken(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for CallbackToken {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let missing = "Send the token that came with the call as Authorization: Bearer <token>.";
+        let token = bearer(parts).ok_or_else(|| Problem::new(Code::Unauthenticated, missing))?;
+        Ok(Self(token.to_owned()))
+    }
+}
+
 fn bearer(parts: &Parts) -> Option<&str> {
     let (scheme, token) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

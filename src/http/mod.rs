@@ -38,7 +38,10 @@ use crate::{
     service::previews::Secrets,
     store::Store,
 };
-use routes::{apps, environments, events, jobs, previews, promotions, releases, rollbacks};
+use routes::{
+    apps, blocks, callbacks, environments, events, invalidations, jobs, locks, previews, promotions, releases,
+    rollbacks, signals,
+};
 
 /// What handlers need.
 #[derive(Debug, Clone)]
@@ -75,6 +78,20 @@ fn api() -> OpenApiRouter<ApiState> {
         .routes(routes!(events::list_job_events))
         .routes(routes!(jobs::abort_job))
         .routes(routes!(jobs::retry_job))
+        .routes(routes!(signals::approve_job))
+        .routes(routes!(signals::reject_job))
+        .routes(routes!(signals::pause_job))
+        .routes(routes!(signals::resume_job))
+        .routes(routes!(signals::promote_job_fully))
+        .routes(routes!(callbacks::answer_callback))
+        .routes(routes!(locks::lock_environment, locks::unlock_environment))
+        .routes(routes!(
+            locks::lock_everything,
+            locks::unlock_everything,
+            locks::get_lock
+        ))
+        .routes(routes!(blocks::block_release, blocks::unblock_release))
+        .routes(routes!(invalidations::start_invalidation))
         .merge(probes())
 }
 

@@ -38,7 +38,7 @@ pub fn status(code: Code) -> StatusCode {
     match code {
         Code::MalformedRequest | Code::MalformedJson | Code::IdempotencyKeyInvalid => StatusCode::BAD_REQUEST,
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Code::Forbidden => StatusCode::FORBIDDEN,
+        Code::Forbidden | Code::OwnApproval => StatusCode::FORBIDDEN,
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::VersionConflict
@@ -53,12 +53,21 @@ pub fn status(code: Code) -> StatusCode {
         | Code::JobSuperseded
         | Code::NotAbortable
         | Code::NotRetryable
+        | Code::ReleaseBlocked
+        | Code::NothingToApprove
+        | Code::NotPausable
+        | Code::NotPromotable
+        | Code::NothingToInvalidate
+        | Code::CallbackLate
         | Code::IdempotencyKeyInUse => StatusCode::CONFLICT,
         Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Code::ValidationFailed | Code::NotARollbackTarget | Code::ArtifactMissing | Code::IdempotencyKeyReused => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        Code::EnvironmentLocked => StatusCode::LOCKED,
+        Code::ValidationFailed
+        | Code::NotARollbackTarget
+        | Code::ArtifactMissing
+        | Code::StrategyImpossible
+        | Code::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Code::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
         Code::DatabaseUnavailable | Code::AwsUnavailable | Code::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -225,6 +234,13 @@ pub fn example(code: Code) -> Value {
         Code::JobInProgress => json!({"job_id": "0197b3a4-6d1e-7c3a-9f57-3d1c2b6f0a10"}),
         Code::JobSuperseded => json!({"superseded_by": "0197b3a4-6d1e-7c3a-9f57-3d1c2b6f0a10"}),
         Code::ActiveChanged => json!({"active": "1.42.0"}),
+        Code::EnvironmentLocked => json!({"lock": {"scope": "environment", "by": "alice", "reason": "incident 4711",
+                                                   "at": "2026-11-26T03:00:00Z"}}),
+        Code::ReleaseBlocked => {
+            json!({"block": {"by": "alice", "reason": "checkout fails", "at": "2026-11-26T03:00:00Z"}})
+        }
+        Code::StrategyImpossible => json!({"nearest": {"kind": "all_at_once"},
+                                           "errors": [{"field": "strategy", "message": "what the roads can't do"}]}),
         Code::Forbidden => json!({"required_role": "releaser"}),
         _ => json!({}),
     };

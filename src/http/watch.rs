@@ -5,13 +5,13 @@
 use std::time::Duration;
 
 use tokio::{
-    sync::broadcast::{Receiver, error::RecvError},
+    sync::broadcast::Receiver,
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::engine::hub::{Hub, News};
+use crate::engine::hub::{Hub, News, heard};
 
 /// How often to look without having heard anything.
 const POLL: Duration = Duration::from_secs(3);
@@ -55,18 +55,6 @@ impl Watch {
             () = over => Wake::Stop,
             () = heard(&mut self.news, self.job) => Wake::Look,
             () = sleep(POLL) => Wake::Look,
-        }
-    }
-}
-
-async fn heard(news: &mut Receiver<News>, job: Uuid) {
-    loop {
-        match news.recv().await {
-            Ok(News::Job(other)) if other != job => {}
-            // A lag means that something was missed.
-            Ok(_) | Err(RecvError::Lagged(_)) => return,
-            // Nobody speaks any more: the poll remains.
-            Err(RecvError::Closed) => std::future::pending().await,
         }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use super::{
-    Code, ServiceError,
+    Code, ServiceError, blocks, locks,
     promotions::{self, Planned, check_active, check_fit},
     releases,
 };
@@ -70,14 +70,21 @@ async fn begin(
         return Err(ServiceError::new(Code::InternalError, "A queued job names no release."));
     };
     let release = releases::get(connection, &job.app, version).await?;
+    if job.request.break_glass.is_none() {
+        locks::check(connection, environment.id).await?;
+        blocks::check(connection, &job.app, version).await?;
+    }
     check_fit(&environment.document, &release)?;
     let active = promotions::active(connection, environment).await?;
     check_active(version, job.request.expected_active.as_ref(), active.as_ref())?;
     let inherited = Inherited::default();
     let planned = Planned {
-        environment: &environment.document,
+        environment,
+        release: version,
         from: active.as_ref(),
+        strategy: job.request.strategy.as_ref(),
+        on_drift: job.request.on_drift,
         inherited: &inherited,
     };
-    promotions::activate(connection, job.id, version, job.request.on_drift, &planned).await
+    promotions::activate(connection, job.id, &planned).await
 }

@@ -6,7 +6,11 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Actor, Code, Result, ServiceError};
+use super::{
+    Actor, Code, Result, ServiceError,
+    locks::{self, Lock},
+    promotions::refuse_strategy,
+};
 use crate::{
     domain::{
         deployment::{self, Target},
@@ -34,6 +38,8 @@ pub struct Status {
     pub candidate: Option<Version>,
     pub current_job: Option<Uuid>,
     pub pointers: Vec<Pointer>,
+    /// What stands in promotions' way.
+    pub lock: Option<Lock>,
 }
 
 /// # Errors
@@ -77,6 +83,7 @@ pub async fn status(connection: &mut PgConnection, environment: Environment) -> 
             .and_then(|job| job.release.clone()),
         current_job: holder.map(|job| job.id),
         pointers: pointers::of_environment(connection, environment.id).await?,
+        lock: locks::get(connection, environment.id).await?,
         environment,
     })
 }
@@ -132,7 +139,7 @@ pub fn rollback_target(history: &[deployment::Deployment], holder: Option<&Job>)
 /// Creates it, or replaces its whole document. True: it is new.
 ///
 /// # Errors
-/// [`Code::NotFound`] (no such application), [`Code::ValidationFailed`], [`Code::PointerInUse`],
+/// [`Code::NotFound`] (no such application), [`Code::ValidationFailed`], [`Code::StrategyImpossible`], [`Code::PointerInUse`],
 /// [`Code::JobInProgress`] when a router's or distribution's identity changes under an unfinished job.
 pub async fn put(
     connection: &mut PgConnection,
@@ -144,6 +151,9 @@ pub async fn put(
     let problems = document.problems();
     if !problems.is_empty() {
         return Err(ServiceError::fields(Code::ValidationFailed, problems));
+    }
+    if let Some(impossible) = document.impossible(&document.strategy) {
+        return Err(refuse_strategy(&impossible));
     }
     if !apps::share(connection, app).await? {
         return Err(ServiceError::not_found("application", app));

@@ -5,8 +5,14 @@
 
 pub mod activation;
 pub mod apps;
+pub mod blocks;
+pub mod callbacks;
 pub mod environments;
 pub mod error;
+pub mod gates;
+pub mod invalidations;
+pub mod locks;
+pub mod pauses;
 pub mod previews;
 pub mod promotions;
 pub mod releases;

@@ -1,20 +1,26 @@
 //! Starting a promotion.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Actor, Code, JobWithSteps, Result, ServiceError, check_reason, environments, job, releases, takeover};
+use super::{
+    Actor, Code, JobWithSteps, Result, ServiceError, blocks, check_reason, environments, job, locks, releases, takeover,
+};
 use crate::{
     domain::{
         deployment,
-        environment::{EnvironmentDocument, Strategy},
-        job::{Inherited, Job, JobKind, JobRequest, OnDrift},
+        environment::{AllAtOnce, EnvironmentDocument, Impossible, Strategy},
+        error::FieldError,
+        job::{BreakGlass, Inherited, Job, JobKind, JobRequest, OnDrift},
         names::{Name, Version},
         plan::{self, PlannedStep},
         release,
+        role::Role,
     },
     store::{
         self,
@@ -23,6 +29,7 @@ use crate::{
         environments::Environment,
         events::{self, NewEvent},
         jobs::{self, NewJob},
+        pointers,
         releases::Release,
         steps,
     },
@@ -60,9 +67,34 @@ pub struct PromotionRequest {
     #[serde(default)]
     #[schema(example = "weekly release")]
     pub reason: Option<String>,
+    /// Pass locks and blocks: for admins, with a reason, and on the job for ever.
+    #[serde(default)]
+    pub break_glass: Option<Reason>,
     /// Only say what would happen.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// Why, for what can't be done without saying it; 1 to 1000 characters.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reason {
+    #[schema(example = "incident 4711")]
+    pub reason: String,
+}
+
+impl Reason {
+    /// The reason without blanks around it.
+    ///
+    /// # Errors
+    /// [`Code::ValidationFailed`] when it is empty or too long.
+    pub fn check(&self, field: &str) -> Result<&str> {
+        let reason = self.reason.trim();
+        if reason.is_empty() || reason.chars().count() > 1000 {
+            return Err(ServiceError::invalid(field, "1 to 1000 characters"));
+        }
+        Ok(reason)
+    }
 }
 
 /// What became of the request.
@@ -78,6 +110,7 @@ pub enum Promotion {
 pub struct DryRun {
     pub release: Version,
     pub from_release: Option<Version>,
+    pub strategy: Strategy,
     pub steps: Vec<PlannedStep>,
 }
 
@@ -85,7 +118,8 @@ pub struct DryRun {
 ///
 /// # Errors
 /// [`Code::NotFound`], [`Code::ValidationFailed`], [`Code::ArtifactMissing`], [`Code::AlreadyActive`],
-/// [`Code::ActiveChanged`], [`Code::JobInProgress`].
+/// [`Code::ActiveChanged`], [`Code::JobInProgress`], [`Code::EnvironmentLocked`], [`Code::ReleaseBlocked`],
+/// [`Code::StrategyImpossible`], [`Code::Forbidden`] (to break the glass).
 pub async fn start(
     connection: &mut PgConnection,
     actor: &Actor,
@@ -94,9 +128,20 @@ pub async fn start(
     request: &PromotionRequest,
 ) -> Result<Promotion> {
     check_reason("reason", request.reason.as_deref())?;
+    let break_glass = break_glass(actor, request)?;
     let environment = environments::lock(connection, app, name).await?;
     let release = releases::get(connection, app, &request.release).await?;
+    if break_glass.is_none() {
+        locks::check(connection, environment.id).await?;
+        blocks::check(connection, app, &request.release).await?;
+    }
     check_fit(&environment.document, &release)?;
+    if let Some(strategy) = &request.strategy {
+        let problems = environment.document.strategy_problems(strategy, "strategy");
+        if !problems.is_empty() {
+            return Err(ServiceError::fields(Code::ValidationFailed, problems));
+        }
+    }
     let holder = jobs::lock_holder(connection, environment.id).await?;
     let active = active(connection, &environment).await?;
 
@@ -104,15 +149,21 @@ pub async fn start(
         if holder.is_none() {
             check_active(&request.release, request.expected_active.as_ref(), active.as_ref())?;
         }
-        let steps = plan::promotion(
-            &environment.document,
-            &request.release,
-            active.as_ref(),
-            request.on_drift,
-        );
+        let inherited = Inherited::default();
+        let planned = Planned {
+            environment: &environment,
+            release: &request.release,
+            from: active.as_ref(),
+            strategy: request.strategy.as_ref(),
+            on_drift: request.on_drift,
+            inherited: &inherited,
+        };
+        let steps = plan(connection, &planned).await?;
+        let strategy = planned.strategy().clone();
         return Ok(Promotion::DryRun(DryRun {
             release: request.release.clone(),
             from_release: active,
+            strategy,
             steps,
         }));
     }
@@ -141,7 +192,16 @@ pub async fn start(
     let stored_request = JobRequest {
         on_drift: request.on_drift,
         expected_active: request.expected_active.clone(),
+        strategy: request.strategy.clone(),
+        break_glass,
     };
+    if queue
+        && let Some(impossible) = environment
+            .document
+            .impossible(stored_request.strategy(&environment.document))
+    {
+        return Err(refuse_strategy(&impossible));
+    }
     let new = NewJob {
         id,
         kind: JobKind::Promotion,
@@ -156,7 +216,7 @@ pub async fn start(
     };
     jobs::insert(connection, &new).await?;
     let created = json!({"kind": "promotion", "release": request.release, "from_release": active,
-                         "by": actor.name, "reason": request.reason});
+                         "by": actor.name, "reason": request.reason, "break_glass": stored_request.break_glass});
     events::append(connection, id, &[NewEvent::new("job.created", created.clone())]).await?;
     if queue {
         jobs::wait_for_environment(connection, id).await?;
@@ -173,11 +233,14 @@ pub async fn start(
             inherited = takeover::supersede(connection, holder, id).await?;
         }
         let planned = Planned {
-            environment: &environment.document,
+            environment: &environment,
+            release: &request.release,
             from: active.as_ref(),
+            strategy: stored_request.strategy.as_ref(),
+            on_drift: request.on_drift,
             inherited: &inherited,
         };
-        activate(connection, id, &request.release, request.on_drift, &planned).await?;
+        activate(connection, id, &planned).await?;
     }
     let subject = Subject {
         app: Some(app),
@@ -190,23 +253,112 @@ pub async fn start(
 
 /// What a plan is made from.
 pub(super) struct Planned<'a> {
-    pub environment: &'a EnvironmentDocument,
+    pub environment: &'a Environment,
+    pub release: &'a Version,
     pub from: Option<&'a Version>,
+    /// Instead of the environment's own.
+    pub strategy: Option<&'a Strategy>,
+    pub on_drift: OnDrift,
     pub inherited: &'a Inherited,
 }
 
+impl Planned<'_> {
+    fn strategy(&self) -> &Strategy {
+        self.strategy.unwrap_or(&self.environment.document.strategy)
+    }
+}
+
+/// Makes the plan.
+///
+/// # Errors
+/// [`Code::StrategyImpossible`].
+async fn plan(connection: &mut PgConnection, planned: &Planned<'_>) -> Result<Vec<PlannedStep>> {
+    let (document, strategy) = (&planned.environment.document, planned.strategy());
+    if let Some(impossible) = document.impossible(strategy) {
+        return Err(refuse_strategy(&impossible));
+    }
+    let known = pointers::of_environment(connection, planned.environment.id).await?;
+    let is_taken = |name: &Name| {
+        let mut those = known.iter().filter(|pointer| pointer.component == *name);
+        those.clone().next().is_some() && those.all(|pointer| pointer.taken)
+    };
+    let untaken: BTreeSet<Name> = document
+        .components
+        .iter()
+        .map(|component| component.name.clone())
+        .filter(|name| !is_taken(name))
+        .collect();
+    let mut sharing = document.components.iter().filter(|c| strategy.takes_part(&c.name));
+    if !strategy.shares().is_empty() && (planned.from.is_none() || sharing.all(|c| untaken.contains(&c.name))) {
+        return Err(refuse_strategy(&Impossible {
+            field: String::new(),
+            reason: "no release of Greenlight's is active here yet, so there is nothing that the other visitors could \
+                     stay on"
+                .to_owned(),
+            nearest: Strategy::AllAtOnce(AllAtOnce {
+                bake_seconds: strategy.everyone().bake_seconds,
+            }),
+        }));
+    }
+    let history = deployments::history(connection, planned.environment.id).await?;
+    let before = deployment::previous(&history).and_then(|before| before.release().cloned());
+    Ok(plan::promotion(&plan::Promotion {
+        environment: document,
+        strategy,
+        release: planned.release,
+        from: planned.from,
+        before: before.as_ref(),
+        untaken: &untaken,
+        on_drift: planned.on_drift,
+        owed: &plan::owed(&[], &planned.inherited.hooks),
+    }))
+}
+
+pub(super) fn refuse_strategy(impossible: &Impossible) -> ServiceError {
+    let field = match impossible.field.as_str() {
+        "" => "strategy".to_owned(),
+        field => format!("strategy.{field}"),
+    };
+    let nearest = json!(impossible.nearest);
+    let mut error = ServiceError::new(
+        Code::StrategyImpossible,
+        format!(
+            "{field}: {}. The nearest that can be done is {nearest}.",
+            impossible.reason
+        ),
+    )
+    .with("nearest", nearest);
+    error.fields.push(FieldError::new(field, impossible.reason.clone()));
+    error
+}
+
+fn break_glass(actor: &Actor, request: &PromotionRequest) -> Result<Option<BreakGlass>> {
+    let Some(asked) = &request.break_glass else {
+        return Ok(None);
+    };
+    let reason = asked.check("break_glass.reason")?.to_owned();
+    if actor.role < Role::Admin {
+        let detail = format!(
+            "Only an admin passes locks and blocks; token {:?} is a {}.",
+            actor.name, actor.role
+        );
+        return Err(ServiceError::new(Code::Forbidden, detail).with("required_role", json!(Role::Admin)));
+    }
+    let by = actor.name.clone();
+    Ok(Some(BreakGlass { by, reason }))
+}
+
 /// Gives a promotion its environment and its plan.
-pub(super) async fn activate(
-    connection: &mut PgConnection,
-    id: Uuid,
-    release: &Version,
-    on_drift: OnDrift,
-    planned: &Planned<'_>,
-) -> Result<()> {
-    let plan = plan::promotion(planned.environment, release, planned.from, on_drift);
-    jobs::activate(connection, id, planned.from, planned.environment, planned.inherited).await?;
+///
+/// # Errors
+/// [`Code::StrategyImpossible`].
+pub(super) async fn activate(connection: &mut PgConnection, id: Uuid, planned: &Planned<'_>) -> Result<()> {
+    let plan = plan(connection, planned).await?;
+    let document = &planned.environment.document;
+    jobs::activate(connection, id, planned.from, document, planned.inherited).await?;
     steps::insert(connection, id, 1, &plan).await?;
-    let data = json!({"steps": plan.len(), "from_release": planned.from, "superseded": planned.inherited.jobs});
+    let data = json!({"steps": plan.len(), "strategy": planned.strategy(), "from_release": planned.from,
+                      "superseded": planned.inherited.jobs});
     events::append(connection, id, &[NewEvent::new("job.activated", data)]).await?;
     store::notify_work(connection).await?;
     Ok(())
@@ -260,6 +412,7 @@ fn in_the_way(holder: &Job) -> ServiceError {
     let advice = match holder.kind {
         JobKind::Promotion => "Wait for it, or send on_conflict queue to wait in line, or supersede to take its place.",
         JobKind::Rollback => "It is a rollback, and nothing but another rollback takes its place. Wait for it.",
+        JobKind::Invalidation => "Wait for it.",
     };
     ServiceError::job_in_progress(holder.id, advice)
 }

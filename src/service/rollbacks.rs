@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Actor, Code, JobWithSteps, Result, ServiceError, check_reason,
+    Actor, Code, JobWithSteps, Result, ServiceError, blocks, check_reason,
     environments::{self, rollback_target},
     job,
     promotions::check_expected,
@@ -44,6 +44,8 @@ pub struct RollbackRequest {
     /// Why; at most 1000 characters.
     #[schema(example = "checkout fails")]
     pub reason: Option<String>,
+    /// Also block the release that is left, so that the next CI run can't bring it back.
+    pub block: bool,
 }
 
 /// Starts a rollback, in the place of whatever holds or waits for the environment. Called again while one
@@ -93,6 +95,18 @@ pub async fn start(
     {
         check_expected(expected, active.as_ref())?;
     }
+    let left = match &holder {
+        Some(holder) if holder.kind == JobKind::Rollback => holder.from_release.clone(),
+        _ => candidate.clone().or_else(|| active.clone()),
+    };
+    if request.block
+        && let Some(left) = &left
+        && Some(left) != target.release()
+    {
+        let reason = request.reason.clone();
+        let reason = reason.unwrap_or_else(|| format!("rolled back from in {app}/{name}"));
+        blocks::put(connection, actor, app, left, &reason).await?;
+    }
     if let Some(running) = &holder
         && running.kind == JobKind::Rollback
         && running.state != JobState::Stuck
@@ -115,11 +129,6 @@ pub async fn start(
             format!("In {app}/{name}, {what} is active already."),
         ));
     }
-    let left = match &holder {
-        Some(holder) if holder.kind == JobKind::Rollback => holder.from_release.clone(),
-        _ => candidate.or_else(|| active.clone()),
-    };
-
     let id = Uuid::now_v7();
     let stored = JobRequest {
         expected_active: request.expected_active.clone(),
@@ -155,7 +164,14 @@ pub async fn start(
     } else {
         left.clone()
     };
-    let plan = plan::rollback(&environment.document, target.release(), previous.as_ref(), &restore);
+    let owed = plan::owed(&[], &inherited.hooks);
+    let plan = plan::rollback(
+        &environment.document,
+        target.release(),
+        previous.as_ref(),
+        &restore,
+        &owed,
+    );
     jobs::activate(connection, id, left.as_ref(), &environment.document, &inherited).await?;
     steps::insert(connection, id, 1, &plan).await?;
     let activated = json!({"steps": plan.len(), "from_release": left, "superseded": inherited.jobs});

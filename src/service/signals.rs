@@ -1,10 +1,10 @@
-//! Signals to a job: abort, retry.
+//! Signals to a job: abort, retry. Gates are in [`super::gates`], pauses in [`super::pauses`].
 
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Actor, Code, JobWithSteps, Result, ServiceError, job, promotions};
+use super::{Actor, Code, JobWithSteps, Result, ServiceError, blocks, job, locks, promotions};
 use crate::{
     domain::{
         job::{Job, JobEvent, JobKind, JobState},
@@ -66,7 +66,7 @@ pub async fn abort(connection: &mut PgConnection, actor: &Actor, id: Uuid) -> Re
 ///
 /// # Errors
 /// [`Code::NotFound`], [`Code::NotRetryable`], [`Code::JobSuperseded`], [`Code::JobInProgress`],
-/// [`Code::ActiveChanged`].
+/// [`Code::ActiveChanged`], [`Code::EnvironmentLocked`], [`Code::ReleaseBlocked`].
 pub async fn retry(connection: &mut PgConnection, actor: &Actor, id: Uuid) -> Result<JobWithSteps> {
     let before = jobs::get(connection, id)
         .await?
@@ -89,7 +89,9 @@ pub async fn retry(connection: &mut PgConnection, actor: &Actor, id: Uuid) -> Re
     let Some(snapshot) = &found.snapshot else {
         return refuse("The job never got its environment. Start a new promotion.".to_owned());
     };
-    if let Some(follower) = jobs::follower(connection, found.environment_id, found.seq).await? {
+    if found.kind != JobKind::Invalidation
+        && let Some(follower) = jobs::follower(connection, found.environment_id, found.seq).await?
+    {
         return Err(superseded(id, follower));
     }
     let round = found.round + 1;
@@ -97,7 +99,10 @@ pub async fn retry(connection: &mut PgConnection, actor: &Actor, id: Uuid) -> Re
     let undoing = all_steps
         .iter()
         .any(|s| s.round == found.round && s.direction == Direction::Undo);
-    let (event, plan) = if found.state == JobState::Stuck {
+    let (event, plan) = if found.kind == JobKind::Invalidation {
+        let plan = plan::retry(&all_steps, found.round, Direction::Forward, false);
+        (JobEvent::RetryForward, plan)
+    } else if found.state == JobState::Stuck {
         let direction = if undoing { Direction::Undo } else { Direction::Forward };
         let event = if undoing {
             JobEvent::RetryUndo
@@ -116,6 +121,10 @@ pub async fn retry(connection: &mut PgConnection, actor: &Actor, id: Uuid) -> Re
             return refuse(
                 "The environment's pointers or distributions have changed since. Start a new promotion.".to_owned(),
             );
+        }
+        if let (Some(release), None) = (&found.release, &found.request.break_glass) {
+            locks::check(connection, environment.id).await?;
+            blocks::check(connection, &found.app, release).await?;
         }
         let active = promotions::active(connection, &environment).await?;
         if active != found.from_release {
@@ -142,7 +151,7 @@ pub async fn retry(connection: &mut PgConnection, actor: &Actor, id: Uuid) -> Re
     job(connection, id).await
 }
 
-async fn lock(connection: &mut PgConnection, id: Uuid) -> Result<Job> {
+pub(super) async fn lock(connection: &mut PgConnection, id: Uuid) -> Result<Job> {
     jobs::lock(connection, id)
         .await?
         .ok_or_else(|| ServiceError::not_found("job", id))
@@ -157,11 +166,22 @@ fn superseded(id: Uuid, by: Uuid) -> ServiceError {
 }
 
 async fn record(connection: &mut PgConnection, actor: &Actor, action: &str, job: &Job) -> Result<()> {
+    record_with(connection, actor, action, job, json!({})).await
+}
+
+/// The audit entry of a signal, with what was said.
+pub(super) async fn record_with(
+    connection: &mut PgConnection,
+    actor: &Actor,
+    action: &str,
+    job: &Job,
+    data: serde_json::Value,
+) -> Result<()> {
     let subject = Subject {
         app: Some(&job.app),
         environment: Some(&job.environment),
         job: Some(job.id),
     };
-    audit::record(connection, &actor.name, action, subject, &json!({})).await?;
+    audit::record(connection, &actor.name, action, subject, &data).await?;
     Ok(())
 }

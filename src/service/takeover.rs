@@ -54,5 +54,8 @@ fn inherit(holder: &Job, steps: &[Step]) -> Inherited {
     let mut inherited = holder.inherited.clone();
     inherited.jobs.push(holder.id);
     inherited.found = plan::touched(steps, &inherited.found);
+    inherited.hooks = plan::owed(steps, &inherited.hooks);
+    // Kept oldest first, as they were called.
+    inherited.hooks.reverse();
     inherited
 }

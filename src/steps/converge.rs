@@ -64,10 +64,10 @@ impl StepRunner for ConvergeStep {
         if age >= f64::from(settings.timeout_seconds) || said.iter().any(|said| said.hopeless) {
             return not_converged(release, url, settings, &said);
         }
-        Ok(Outcome::Wait {
-            secs: next_round_secs(age, settings.interval_ms),
-            reason: format!("{url} does not name {release} everywhere yet: asking again"),
-        })
+        Ok(Outcome::wait(
+            next_round_secs(age, settings.interval_ms),
+            format!("{url} does not name {release} everywhere yet: asking again"),
+        ))
     }
 }
 
@@ -107,12 +107,11 @@ impl ConvergeStep {
         };
         while said.in_a_row < consecutive {
             let question = Question {
-                url,
                 address,
                 headers: navigation(),
-                timeout: ANSWER_WITHIN,
+                ..Question::get(url, ANSWER_WITHIN)
             };
-            match self.outbound.get(question).await {
+            match self.outbound.ask(question).await {
                 Ok(answer) => {
                     said.answers += 1;
                     let named = answer.headers.get(RELEASE_HEADER).map(HeaderValue::as_bytes);

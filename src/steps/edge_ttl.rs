@@ -40,10 +40,10 @@ impl StepRunner for EdgeTtl {
             return Ok(Outcome::Done(Done::new(json!({"seconds": seconds}))));
         }
         let name = context.component()?.name.clone();
-        Ok(Outcome::Wait {
-            secs: left,
-            reason: format!("{name}: every edge may hold the old pointer for {seconds} s after the last write"),
-        })
+        Ok(Outcome::wait(
+            left,
+            format!("{name}: every edge may hold the old pointer for {seconds} s after the last write"),
+        ))
     }
 }
 

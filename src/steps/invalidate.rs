@@ -50,7 +50,7 @@ impl StepRunner for Invalidate {
         else {
             return Err(wrong_params(context));
         };
-        if !moved_traffic(context, *flip) {
+        if flip.is_some_and(|flip| !moved_traffic(context, flip)) {
             return Ok(Outcome::Skip(
                 json!({"because": "the pointer said so already, and nobody had changed it"}),
             ));
@@ -80,10 +80,10 @@ impl StepRunner for Invalidate {
             }
             // CloudFront's reads may be stale: it said the id itself.
             Err(error) if error.is_code("NoSuchInvalidation") && !late => {
-                return Ok(Outcome::Wait {
-                    secs: schedule::next_look_secs(age),
-                    reason: "CloudFront does not show the invalidation yet".to_owned(),
-                });
+                return Ok(Outcome::wait(
+                    schedule::next_look_secs(age),
+                    "CloudFront does not show the invalidation yet".to_owned(),
+                ));
             }
             Err(error) => return Err(refused(&error)),
         };
@@ -115,13 +115,13 @@ impl StepRunner for Invalidate {
             );
             return too_late(&what, *on_timeout, *timeout_seconds);
         }
-        Ok(Outcome::Wait {
-            secs: schedule::next_look_secs(age),
-            reason: format!(
+        Ok(Outcome::wait(
+            schedule::next_look_secs(age),
+            format!(
                 "CloudFront has not completed invalidation {} on {distribution_id}",
                 invalidation.id
             ),
-        })
+        ))
     }
 }
 
@@ -136,10 +136,7 @@ fn wait_for_room(error: &AwsError, age: f64) -> Outcome {
     } else {
         "CloudFront limits the rate of calls"
     };
-    Outcome::Wait {
-        secs: schedule::next_try_secs(age),
-        reason: format!("{why}; trying again"),
-    }
+    Outcome::wait(schedule::next_try_secs(age), format!("{why}; trying again"))
 }
 
 fn too_late(what: &str, on_timeout: OnTimeout, timeout: u32) -> Result<Outcome, StepError> {

@@ -4,9 +4,15 @@
 //! [`StepRunner`], and its line in [`all`]. A step must be safe to repeat: it stores what it found and
 //! what it is about to do before it does it, and looks before it writes.
 
+pub mod approval;
+pub mod bake;
+mod calling;
+pub mod check;
 pub mod converge;
 pub mod edge_ttl;
+mod facts;
 pub mod flip;
+pub mod hook;
 pub mod invalidate;
 pub mod preflight;
 pub mod settle;
@@ -20,12 +26,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     aws::{Aws, error::AwsError},
+    checks::Asker,
     domain::{
         error::{JobError, Retry},
         job::Step,
     },
     engine::{StepContext, StepError, Steps},
-    outbound::Outbound,
+    outbound::webhook::Webhooks,
     store::{
         StoreError,
         pointers::{self, Pointer},
@@ -33,8 +40,13 @@ use crate::{
     traffic::Observed,
 };
 
-/// Every kind of step.
-pub fn all(aws: &Aws, outbound: &Outbound) -> Steps {
+/// Every kind of step. `public_url`: where the service is reached, for webhooks that call back.
+pub fn all(aws: &Aws, webhooks: &Webhooks, public_url: Option<&str>) -> Steps {
+    let public_url = || public_url.map(str::to_owned);
+    let asker = Asker {
+        aws: aws.clone(),
+        webhooks: webhooks.clone(),
+    };
     Steps::default()
         .with("preflight", Arc::new(preflight::Preflight { aws: aws.clone() }))
         .with("flip", Arc::new(flip::FlipStep { aws: aws.clone() }))
@@ -43,7 +55,23 @@ pub fn all(aws: &Aws, outbound: &Outbound) -> Steps {
         .with(
             "converge",
             Arc::new(converge::ConvergeStep {
-                outbound: outbound.clone(),
+                outbound: webhooks.outbound.clone(),
+            }),
+        )
+        .with(
+            "check",
+            Arc::new(check::CheckStep {
+                asker,
+                public_url: public_url(),
+            }),
+        )
+        .with("bake", Arc::new(bake::Bake))
+        .with("approval", Arc::new(approval::ApprovalStep))
+        .with(
+            "hook",
+            Arc::new(hook::HookStep {
+                webhooks: webhooks.clone(),
+                public_url: public_url(),
             }),
         )
         .with("settle", Arc::new(settle::Settle { aws: aws.clone() }))

@@ -116,10 +116,10 @@ impl StepRunner for Settle {
             return Ok(Outcome::Done(done));
         }
         if late > 0.0 {
-            return Ok(Outcome::Wait {
-                secs: late.min(WATCH_SECS),
-                reason: "a write to the pointer got no answer and may still land: watching, to put it right".to_owned(),
-            });
+            return Ok(Outcome::wait(
+                late.min(WATCH_SECS),
+                "a write to the pointer got no answer and may still land: watching, to put it right".to_owned(),
+            ));
         }
         let shown: BTreeMap<String, Value> = settled
             .iter()

@@ -14,6 +14,20 @@ use crate::domain::{
     names::{Name, Version},
 };
 
+/// Assignments that have a step look again: at once if it waits, or as soon as it wants to.
+macro_rules! wake {
+    () => {
+        "woken = true, wake_at = CASE WHEN steps.state = 'waiting' THEN now() ELSE steps.wake_at END"
+    };
+}
+
+/// A step that may still hear something.
+macro_rules! open {
+    () => {
+        "steps.state IN ('running', 'waiting')"
+    };
+}
+
 /// A job to insert, `queued`; [`activate`] gives it its environment.
 #[derive(Debug)]
 pub struct NewJob<'a> {
@@ -50,7 +64,7 @@ pub async fn insert(connection: &mut PgConnection, new: &NewJob<'_>) -> Result<(
     Ok(())
 }
 
-/// Gives a queued job its environment: it holds it from now on, and can be claimed.
+/// Gives a queued job its environment: it holds it from now on (unless it is a purge), and can be claimed.
 pub async fn activate(
     connection: &mut PgConnection,
     id: Uuid,
@@ -59,7 +73,7 @@ pub async fn activate(
     inherited: &Inherited,
 ) -> Result<bool> {
     let done = sqlx::query(
-        "UPDATE jobs SET state = 'running', holds = true, from_release = $2, snapshot = $3, inherited = $4,
+        "UPDATE jobs SET state = 'running', holds = (kind <> 'invalidation'), from_release = $2, snapshot = $3, inherited = $4,
                          activated_at = now(), claimable_at = now(), lease_owner = NULL,
                          waiting_for = NULL, waiting_reason = NULL
          WHERE id = $1 AND state = 'queued'",
@@ -154,21 +168,23 @@ pub async fn holder(connection: &mut PgConnection, environment: Uuid) -> Result<
     .transpose()
 }
 
-/// An unfinished job of the environment, queued ones included.
+/// An unfinished job of the environment, queued ones and purges included.
 pub async fn any_unfinished(connection: &mut PgConnection, environment: Uuid) -> Result<Option<Uuid>> {
     Ok(sqlx::query_scalar(
-        "SELECT id FROM jobs WHERE environment_id = $1 AND (holds OR state = 'queued') ORDER BY holds DESC, seq LIMIT 1",
+        "SELECT id FROM jobs WHERE environment_id = $1
+           AND (holds OR state IN ('queued', 'running', 'waiting', 'unwinding')) ORDER BY holds DESC, seq LIMIT 1",
     )
     .bind(environment)
     .fetch_optional(connection)
     .await?)
 }
 
-/// A job of the environment that got it after the job `seq`.
+/// A job of the environment that got it after the job `seq`. A purge decides nothing about traffic.
 pub async fn follower(connection: &mut PgConnection, environment: Uuid, seq: i64) -> Result<Option<Uuid>> {
     Ok(sqlx::query_scalar(
         "SELECT id FROM jobs WHERE environment_id = $1 AND activated_at >
              (SELECT coalesce(activated_at, created_at) FROM jobs WHERE seq = $2) AND seq <> $2
+           AND kind <> 'invalidation'
          ORDER BY activated_at LIMIT 1",
     )
     .bind(environment)
@@ -225,6 +241,7 @@ pub async fn supersede(connection: &mut PgConnection, id: Uuid, by: Uuid) -> Res
     .bind(by)
     .execute(&mut *connection)
     .await?;
+    super::notify_signal(connection, id).await?;
     sqlx::query(
         "UPDATE steps SET state = 'skipped', waiting_for = NULL, wake_at = NULL
          WHERE job_id = $1 AND state IN ('pending', 'running', 'waiting')",
@@ -287,12 +304,96 @@ pub async fn converged(connection: &mut PgConnection, id: Uuid) -> Result<()> {
 pub async fn request_abort(connection: &mut PgConnection, id: Uuid, by: &str) -> Result<()> {
     sqlx::query(
         "UPDATE jobs SET abort_requested_at = coalesce(abort_requested_at, now()),
-                         abort_requested_by = coalesce(abort_requested_by, $2),
-                         claimable_at = CASE WHEN lease_owner IS NULL THEN now() ELSE claimable_at END
+                         abort_requested_by = coalesce(abort_requested_by, $2)
          WHERE id = $1",
     )
     .bind(id)
     .bind(by)
+    .execute(&mut *connection)
+    .await?;
+    tell(connection, id).await
+}
+
+/// Pauses a job.
+pub async fn pause(connection: &mut PgConnection, id: Uuid, by: &str, reason: Option<&str>) -> Result<()> {
+    sqlx::query("UPDATE jobs SET paused_at = now(), paused_by = $2, paused_reason = $3 WHERE id = $1")
+        .bind(id)
+        .bind(by)
+        .bind(reason)
+        .execute(&mut *connection)
+        .await?;
+    tell(connection, id).await
+}
+
+/// Lets a paused job go on.
+pub async fn resume(connection: &mut PgConnection, id: Uuid) -> Result<()> {
+    sqlx::query("UPDATE jobs SET paused_at = NULL, paused_by = NULL, paused_reason = NULL WHERE id = $1")
+        .bind(id)
+        .execute(&mut *connection)
+        .await?;
+    // A bake that is over was held open.
+    sqlx::query(concat!(
+        "UPDATE steps SET ",
+        wake!(),
+        " WHERE job_id = $1 AND kind = 'bake' AND ",
+        open!()
+    ))
+    .bind(id)
+    .execute(&mut *connection)
+    .await?;
+    tell(connection, id).await
+}
+
+/// Has a job skip its bakes and shares.
+pub async fn promote_fully(connection: &mut PgConnection, id: Uuid, by: &str, reason: &str) -> Result<()> {
+    sqlx::query(
+        "UPDATE jobs SET promoted_fully_at = now(), promoted_fully_by = $2, promoted_fully_reason = $3 WHERE id = $1",
+    )
+    .bind(id)
+    .bind(by)
+    .bind(reason)
+    .execute(&mut *connection)
+    .await?;
+    tell(connection, id).await
+}
+
+/// Has a step that waits look again now.
+pub async fn wake_step(connection: &mut PgConnection, id: Uuid, position: i32) -> Result<()> {
+    sqlx::query(concat!(
+        "UPDATE steps SET ",
+        wake!(),
+        " WHERE job_id = $1 AND position = $2 AND ",
+        open!()
+    ))
+    .bind(id)
+    .bind(position)
+    .execute(&mut *connection)
+    .await?;
+    tell(connection, id).await
+}
+
+/// Lets a job that waits be claimed at once, and tells whoever drives it to look.
+async fn tell(connection: &mut PgConnection, id: Uuid) -> Result<()> {
+    sqlx::query("UPDATE jobs SET claimable_at = now() WHERE id = $1 AND lease_owner IS NULL")
+        .bind(id)
+        .execute(&mut *connection)
+        .await?;
+    super::notify_signal(connection, id).await?;
+    super::notify_work(connection).await
+}
+
+/// Lets every promotion that was held by the lock on everything be claimed: it is lifted.
+pub async fn wake_held(connection: &mut PgConnection) -> Result<()> {
+    sqlx::query(concat!(
+        "WITH held AS (
+             UPDATE jobs SET claimable_at = now()
+             WHERE state = 'waiting' AND kind = 'promotion' AND lease_owner IS NULL AND waiting_for = 'pause'
+             RETURNING id)
+         UPDATE steps SET ",
+        wake!(),
+        " FROM held WHERE steps.job_id = held.id AND steps.kind = 'bake' AND ",
+        open!()
+    ))
     .execute(&mut *connection)
     .await?;
     super::notify_work(connection).await
@@ -302,11 +403,14 @@ pub async fn request_abort(connection: &mut PgConnection, id: Uuid, by: &str) ->
 /// keeps why.
 pub async fn reopen(connection: &mut PgConnection, id: Uuid, state: JobState, round: i32) -> Result<()> {
     sqlx::query(
-        "UPDATE jobs SET state = $2, round = $3, holds = true, claimable_at = now(), lease_owner = NULL,
+        "UPDATE jobs SET state = $2, round = $3, holds = (kind <> 'invalidation'), claimable_at = now(),
+                         lease_owner = NULL,
                          lease_epoch = lease_epoch + 1, abort_requested_at = NULL,
                          error = CASE WHEN $2 = 'unwinding' THEN cause END,
                          cause = CASE WHEN $2 = 'unwinding' THEN cause END,
                          abort_requested_by = NULL, traffic_shifted_at = NULL, converged_at = NULL,
+                         paused_at = NULL, paused_by = NULL, paused_reason = NULL,
+                         promoted_fully_at = NULL, promoted_fully_by = NULL, promoted_fully_reason = NULL,
                          finished_at = NULL
          WHERE id = $1",
     )

@@ -4,8 +4,11 @@
 //! **Invariant:** no transaction spans network I/O to anything but the database. Guarded updates check
 //! the number of rows they changed. All times are the database's own `now()`.
 
+pub mod approvals;
 pub mod apps;
 pub mod audit;
+pub mod blocks;
+pub mod callbacks;
 pub mod clock;
 pub mod deployments;
 pub mod environments;
@@ -13,6 +16,7 @@ pub mod events;
 pub mod idempotency;
 pub mod jobs;
 pub mod leases;
+pub mod locks;
 pub mod manifests;
 pub mod pointers;
 pub mod progress;
@@ -35,6 +39,9 @@ use uuid::Uuid;
 pub const WORK_CHANNEL: &str = "greenlight_work";
 /// Channel on which readers hear that a job has changed; the payload is its id.
 pub const JOBS_CHANNEL: &str = "greenlight_jobs";
+
+/// Channel on which the worker of a job hears that somebody has said something to it; the payload is its id.
+pub const SIGNALS_CHANNEL: &str = "greenlight_signals";
 
 /// How long a request may wait for a connection, before it is told that the database can't be reached.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -178,6 +185,15 @@ impl Store {
             .await?;
         Ok(last.unwrap_or(0) >= known)
     }
+}
+
+/// Tells whoever drives a job, at commit, to look at it again.
+pub async fn notify_signal(connection: &mut PgConnection, job: Uuid) -> Result<()> {
+    sqlx::query("SELECT pg_notify('greenlight_signals', $1::text)")
+        .bind(job)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Tells workers, at commit, that something can be claimed.

@@ -22,6 +22,7 @@ use crate::domain::{
     job::{JobState, StepState},
     plan::PlannedStep,
     pointer::Values,
+    schedule::Signals,
 };
 
 /// A transaction under a proven lease.
@@ -30,8 +31,8 @@ pub struct Fenced {
     tx: Transaction<'static, Postgres>,
     lease: Lease,
     environment: Uuid,
-    /// Somebody asked the job to abort.
-    pub abort_requested: bool,
+    /// What people have said to the job.
+    pub signals: Signals,
     events: Vec<NewEvent>,
     store: Store,
 }
@@ -40,24 +41,42 @@ impl Store {
     /// Opens a transaction for the holder of `lease`. `None`: the lease is lost.
     pub async fn fence(&self, lease: Lease) -> Result<Option<Fenced>> {
         let mut tx = self.begin().await?;
-        let row: Option<(bool, Uuid)> = sqlx::query_as(
-            "SELECT abort_requested_at IS NOT NULL, environment_id FROM jobs
-             WHERE id = $1 AND lease_owner = $2 AND lease_epoch = $3 FOR UPDATE",
+        let row: Option<(bool, bool, bool, bool, Uuid)> = sqlx::query_as(
+            "SELECT abort_requested_at IS NOT NULL, paused_at IS NOT NULL, promoted_fully_at IS NOT NULL,
+                    NOT request ? 'break_glass' AND EXISTS (SELECT 1 FROM global_lock), environment_id
+             FROM jobs WHERE id = $1 AND lease_owner = $2 AND lease_epoch = $3 FOR UPDATE OF jobs",
         )
         .bind(lease.job)
         .bind(lease.owner)
         .bind(lease.epoch)
         .fetch_optional(&mut *tx)
         .await?;
-        Ok(row.map(|(abort_requested, environment)| Fenced {
+        Ok(row.map(|(abort, pause, promote_fully, lock, environment)| Fenced {
             tx,
             lease,
             environment,
-            abort_requested,
+            signals: Signals {
+                abort,
+                pause,
+                lock,
+                promote_fully,
+            },
             events: Vec::new(),
             store: self.clone(),
         }))
     }
+}
+
+/// How long a step waits, and what is kept meanwhile.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StepWait<'a> {
+    pub secs: f64,
+    pub reason: &'a str,
+    pub attempts: i32,
+    /// What a retry waits after.
+    pub error: Option<&'a JobError>,
+    /// The step's notes, if they have changed.
+    pub record: Option<&'a Value>,
 }
 
 /// How a job ends.
@@ -103,7 +122,7 @@ impl Fenced {
     pub async fn start_steps(&mut self, positions: &[i32]) -> Result<()> {
         sqlx::query(
             "UPDATE steps SET state = 'running', started_at = coalesce(started_at, now()), wake_at = NULL,
-                              waiting_for = NULL
+                              waiting_for = NULL, woken = false
              WHERE job_id = $1 AND position = ANY($2) AND state IN ('pending', 'running', 'waiting')",
         )
         .bind(self.lease.job)
@@ -166,18 +185,19 @@ impl Fenced {
         Ok(())
     }
 
-    /// Puts a step to wait. `error`: what a retry waits after.
-    pub async fn wait_step(
-        &mut self,
-        position: i32,
-        secs: f64,
-        reason: &str,
-        attempts: i32,
-        error: Option<&JobError>,
-    ) -> Result<()> {
+    /// Puts a step to wait.
+    pub async fn wait_step(&mut self, position: i32, wait: &StepWait<'_>) -> Result<()> {
+        let StepWait {
+            secs,
+            reason,
+            attempts,
+            error,
+            record,
+        } = *wait;
         sqlx::query(
-            "UPDATE steps SET state = 'waiting', wake_at = now() + make_interval(secs => $3), waiting_for = $4,
-                              attempts = $5, error = $6
+            "UPDATE steps SET state = 'waiting', waiting_for = $4, attempts = $5, error = $6,
+                              wake_at = now() + make_interval(secs => CASE WHEN woken THEN 0 ELSE $3 END),
+                              record = coalesce($7, record)
              WHERE job_id = $1 AND position = $2",
         )
         .bind(self.lease.job)
@@ -186,6 +206,33 @@ impl Fenced {
         .bind(reason)
         .bind(attempts)
         .bind(error.map(Json))
+        .bind(record.map(Json))
+        .execute(&mut *self.tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Pauses the job: a check could not tell.
+    pub async fn pause(&mut self, by: &str, reason: &str) -> Result<()> {
+        sqlx::query("UPDATE jobs SET paused_at = now(), paused_by = $2, paused_reason = $3 WHERE id = $1")
+            .bind(self.lease.job)
+            .bind(by)
+            .bind(reason)
+            .execute(&mut *self.tx)
+            .await?;
+        self.event("job.paused", json!({"by": by, "reason": reason}));
+        Ok(())
+    }
+
+    /// Ends steps that somebody had the job leave out.
+    pub async fn skip_steps(&mut self, positions: &[i32], output: &Value) -> Result<()> {
+        sqlx::query(
+            "UPDATE steps SET state = 'skipped', output = $3, wake_at = NULL, waiting_for = NULL, finished_at = now()
+             WHERE job_id = $1 AND position = ANY($2)",
+        )
+        .bind(self.lease.job)
+        .bind(positions)
+        .bind(Json(output))
         .execute(&mut *self.tx)
         .await?;
         Ok(())
@@ -196,17 +243,27 @@ impl Fenced {
         steps::insert(&mut self.tx, self.lease.job, round, plan).await
     }
 
-    /// Gives the worker back until the first of the waiting steps is due.
-    pub async fn job_waits(&mut self, state: JobState, reason: Option<&str>) -> Result<()> {
+    /// Gives the worker back until the first of the waiting steps is due; without one, until somebody says something.
+    /// `look_after_secs`: look again by then at the latest.
+    pub async fn job_waits(
+        &mut self,
+        state: JobState,
+        waiting_for: &str,
+        reason: Option<&str>,
+        look_after_secs: Option<f64>,
+    ) -> Result<()> {
+        // least() passes over what is null.
         sqlx::query(
-            "UPDATE jobs SET state = $2, waiting_for = 'timer', waiting_reason = $3, lease_owner = NULL,
-                    claimable_at = coalesce((SELECT min(wake_at) FROM steps
-                                             WHERE job_id = $1 AND state = 'waiting'), now())
+            "UPDATE jobs SET state = $2, waiting_for = $3, waiting_reason = $4, lease_owner = NULL,
+                    claimable_at = least((SELECT min(wake_at) FROM steps WHERE job_id = $1 AND state = 'waiting'),
+                                         now() + make_interval(secs => $5))
              WHERE id = $1",
         )
         .bind(self.lease.job)
         .bind(state.as_str())
+        .bind(waiting_for)
         .bind(reason)
+        .bind(look_after_secs)
         .execute(&mut *self.tx)
         .await?;
         Ok(())
@@ -239,7 +296,8 @@ impl Fenced {
     pub async fn mark_undone(&mut self) -> Result<()> {
         sqlx::query(
             "UPDATE steps SET state = 'undone'
-             WHERE job_id = $1 AND direction = 'forward' AND wanted <> '{}'::jsonb",
+             WHERE job_id = $1 AND direction = 'forward'
+               AND (wanted <> '{}'::jsonb OR (kind = 'hook' AND (record -> 'called') = 'true'::jsonb))",
         )
         .bind(self.lease.job)
         .execute(&mut *self.tx)

@@ -8,6 +8,7 @@ use sqlx::{PgConnection, types::Json};
 
 use super::{Result, StoreError, manifests::Summary};
 use crate::domain::{
+    job::Remark,
     names::{Name, Version},
     release::{Artifact, NewRelease},
 };
@@ -24,6 +25,8 @@ pub struct Release {
     pub created_by: String,
     /// Of its artifacts that a promotion has seen, by component and location.
     pub manifests: Vec<Summary>,
+    /// Why it may not be promoted; `None`: it may.
+    pub block: Option<Remark>,
 }
 
 type Row = (
@@ -35,6 +38,7 @@ type Row = (
     DateTime<Utc>,
     String,
     Json<Vec<Summary>>,
+    Option<Json<Remark>>,
 );
 
 /// What makes a [`Row`]; the files of the manifests are not read.
@@ -43,12 +47,14 @@ macro_rules! columns {
         "app, version, commit, artifacts, metadata, created_at, created_by,
          (SELECT coalesce(jsonb_agg(jsonb_build_object('component', component, 'location', location,
                      'objects', objects, 'bytes', bytes, 'recorded_at', recorded_at) ORDER BY component, location), '[]')
-          FROM manifests WHERE manifests.app = releases.app AND manifests.version = releases.version)"
+          FROM manifests WHERE manifests.app = releases.app AND manifests.version = releases.version),
+         (SELECT jsonb_build_object('by', blocked_by, 'reason', reason, 'at', blocked_at)
+          FROM release_blocks b WHERE b.app = releases.app AND b.version = releases.version)"
     };
 }
 
 fn release(row: Row) -> Result<Release> {
-    let (app, version, commit, Json(artifacts), Json(metadata), created_at, created_by, Json(manifests)) = row;
+    let (app, version, commit, Json(artifacts), Json(metadata), created_at, created_by, Json(manifests), block) = row;
     Ok(Release {
         app: Name::parse(&app).map_err(|why| StoreError::corrupt("release", why))?,
         version: Version::parse(&version).map_err(|why| StoreError::corrupt("release", why))?,
@@ -58,6 +64,7 @@ fn release(row: Row) -> Result<Release> {
         created_at,
         created_by,
         manifests,
+        block: block.map(|Json(block)| block),
     })
 }
 

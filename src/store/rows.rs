@@ -9,7 +9,7 @@ use super::{Result, StoreError};
 use crate::domain::{
     environment::EnvironmentDocument,
     error::{JobError, Warning},
-    job::{Inherited, Job, JobRequest, Step},
+    job::{Inherited, Job, JobRequest, Remark, Step},
     names::{Name, Version},
     plan::{Direction, OnFailure, StepParams},
     pointer::Values,
@@ -21,7 +21,8 @@ macro_rules! job_columns {
         "id, seq, kind, environment_id, app, environment, release, from_release, request, snapshot, inherited, \
          state, holds, round, waiting_for, waiting_reason, \
          CASE WHEN lease_owner IS NULL THEN claimable_at END AS waiting_until, \
-         lease_epoch, abort_requested_at IS NOT NULL AS abort_requested, error, cause, warnings, reason, superseded_by, \
+         lease_epoch, abort_requested_at IS NOT NULL AS abort_requested, paused_at, paused_by, paused_reason, \
+         promoted_fully_at, promoted_fully_by, promoted_fully_reason, error, cause, warnings, reason, superseded_by, \
          created_at, created_by, started_at, traffic_shifted_at, converged_at, settled_at, finished_at"
     };
 }
@@ -48,6 +49,12 @@ pub(super) struct JobRow {
     waiting_until: Option<DateTime<Utc>>,
     lease_epoch: i64,
     abort_requested: bool,
+    paused_at: Option<DateTime<Utc>>,
+    paused_by: Option<String>,
+    paused_reason: Option<String>,
+    promoted_fully_at: Option<DateTime<Utc>>,
+    promoted_fully_by: Option<String>,
+    promoted_fully_reason: Option<String>,
     error: Option<Json<JobError>>,
     cause: Option<Json<JobError>>,
     warnings: Json<Vec<Warning>>,
@@ -93,6 +100,8 @@ impl TryFrom<JobRow> for Job {
             waiting_until: row.waiting_until,
             lease_epoch: row.lease_epoch,
             abort_requested: row.abort_requested,
+            paused: remark(row.paused_by, row.paused_reason, row.paused_at),
+            promoted_fully: remark(row.promoted_fully_by, row.promoted_fully_reason, row.promoted_fully_at),
             error: row.error.map(|Json(error)| error),
             cause: row.cause.map(|Json(cause)| cause),
             warnings: row.warnings.0,
@@ -107,6 +116,15 @@ impl TryFrom<JobRow> for Job {
             finished_at: row.finished_at,
         })
     }
+}
+
+/// What somebody said, from its three columns.
+pub(super) fn remark(by: Option<String>, reason: Option<String>, at: Option<DateTime<Utc>>) -> Option<Remark> {
+    Some(Remark {
+        by: by?,
+        reason,
+        at: at?,
+    })
 }
 
 #[derive(Debug, sqlx::FromRow)]

@@ -7,17 +7,20 @@ use std::{
 };
 
 /// What each room may import of ours. `domain` imports nothing.
-const MAY_IMPORT: [(&str, &[&str]); 12] = [
+const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("domain", &[]),
     ("aws", &["domain"]),
     ("cdn", &["aws", "domain"]),
     ("traffic", &["aws", "domain"]),
     ("outbound", &[]),
+    ("checks", &["traffic", "outbound", "aws", "domain"]),
     ("store", &["domain"]),
     ("engine", &["store", "domain"]),
     (
         "steps",
-        &["engine", "traffic", "cdn", "outbound", "aws", "store", "domain"],
+        &[
+            "engine", "checks", "traffic", "cdn", "outbound", "aws", "store", "domain",
+        ],
     ),
     // `service` fills one hole of the engine: how a queued job gets its plan.
     ("service", &["store", "domain", "engine"]),

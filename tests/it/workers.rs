@@ -8,13 +8,12 @@ use std::{
 use greenlight::{
     engine::{EngineConfig, Hub, Worker},
     sandbox::double::{Fault, FaultAction},
-    server::engine,
 };
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{TestApp, TestAppOptions, outbound, probe::PauseAfterIntents, web, web_with};
+use crate::support::{TestApp, TestAppOptions, probe::PauseAfterIntents, web, web_with};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -121,7 +120,7 @@ async fn a_stopped_worker_hands_its_jobs_over_at_once() {
     let hub = Hub::default();
     let stop = CancellationToken::new();
     tokio::spawn(hub.clone().listen(app.store.clone(), stop.clone()));
-    let first = Worker::new(engine(&app.store, &app.aws(), &outbound(), app.engine.clone()), hub);
+    let first = Worker::new(app.engine_with(app.engine.clone()), hub);
     let working = tokio::spawn(first.run(stop.clone()));
     let id = app.promote("1.0.0").await;
     timeout(PATIENCE, slow.wait_hit(1)).await.unwrap();
@@ -185,7 +184,7 @@ async fn without_notifications_the_slow_poll_finds_the_work() {
         poll: Duration::from_millis(50),
         ..app.engine.clone()
     };
-    let worker = Worker::new(engine(&app.store, &app.aws(), &outbound(), config), Hub::default());
+    let worker = Worker::new(app.engine_with(config), Hub::default());
     let stop = CancellationToken::new();
     let working = tokio::spawn(worker.run(stop.clone()));
     let id = app.promote("1.0.0").await;

@@ -3,11 +3,16 @@
 //! Parsing fills in every default that does not depend on another field; `problems/` finds what the types
 //! cannot rule out. To add a traffic router: see [`router`].
 
+mod approvals;
 mod artifact;
 mod cdn;
+mod check;
 mod edge;
+pub mod feasible;
+mod hook;
 mod problems;
 pub mod router;
+mod strategy;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,10 +20,17 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::{
+    approvals::ApprovalPolicy,
     artifact::{ArtifactSource, S3Artifact},
     cdn::{Cdn, Invalidate, InvalidatePaths, NoInvalidation, OnTimeout},
+    check::{
+        AlarmCheck, Check, ExpectStatus, HttpCheck, Method, OnInconclusive, TextCondition, Tries, WebhookCheck, When,
+    },
     edge::{Converge, Edge, EdgeMode, Fallback},
-    router::{CloudfrontKvs, Router, SsmPointer},
+    feasible::Impossible,
+    hook::{Hook, HookUndo, HookWhen},
+    router::{CloudfrontKvs, Limits, Router, SsmPointer},
+    strategy::{AllAtOnce, Canary, CanaryStep, Linear, Share, Strategy},
 };
 use super::names::Name;
 
@@ -34,10 +46,14 @@ pub struct EnvironmentDocument {
     pub components: Vec<Component>,
     #[serde(default)]
     pub strategy: Strategy,
-    /// Reserved: must be empty in this version.
+    /// Asked of every release; at most 20, each with a name of its own.
     #[serde(default)]
-    #[schema(value_type = Vec<Object>)]
-    pub checks: Vec<serde_json::Value>,
+    pub checks: Vec<Check>,
+    /// Called in their order; at most 20, each with a name of its own.
+    #[serde(default)]
+    pub hooks: Vec<Hook>,
+    #[serde(default)]
+    pub approvals: ApprovalPolicy,
     #[serde(default)]
     pub retention: Retention,
 }
@@ -71,25 +87,6 @@ pub struct Component {
     #[serde(default)]
     pub artifact: Option<ArtifactSource>,
 }
-
-/// How a promotion moves traffic.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Strategy {
-    /// Everyone at once, component by component.
-    AllAtOnce(AllAtOnce),
-}
-
-impl Default for Strategy {
-    fn default() -> Self {
-        Self::AllAtOnce(AllAtOnce {})
-    }
-}
-
-/// The `all_at_once` strategy has no settings.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AllAtOnce {}
 
 /// What is kept of releases that no longer serve.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -30,6 +30,19 @@ pub const LAST_GOOD_SUFFIX: &str = ".last-good";
 /// The target of a pointer in a KeyValueStore, where SSM's are regions.
 pub const KVS_TARGET: &str = "kvs";
 
+/// What a road can do with a share of the visitors: data, so that plans stay pure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The greatest share, in percent, that can be on another release than the rest; 0: all or nobody.
+    pub max_share: u32,
+    /// Why not more.
+    pub reason: &'static str,
+    /// A visitor stays on one side while the weight stands, and changes at most once while it grows.
+    pub sticky: bool,
+    /// Until every visitor has a new weight.
+    pub takes_seconds: u32,
+}
+
 /// The road by which a component's traffic is moved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]

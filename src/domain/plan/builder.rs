@@ -1,13 +1,13 @@
 //! Puts steps one after the other: what every plan is built with.
 
-use super::{Direction, Flip, OnFailure, PlannedStep, Record, StepParams, Want};
+use super::{Direction, Flip, HookRun, OnFailure, PlannedStep, Record, StepParams, Want};
 use crate::domain::{
     environment::{EnvironmentDocument, OnTimeout},
     names::Name,
 };
 
 pub(super) struct Builder<'a> {
-    environment: &'a EnvironmentDocument,
+    pub(super) environment: &'a EnvironmentDocument,
     direction: Direction,
     on_failure: OnFailure,
     next: i32,
@@ -46,6 +46,7 @@ impl<'a> Builder<'a> {
     }
 
     /// flip → edge TTL → invalidation → converge of one component. Returns the flip and the last of the chain.
+    /// A share can't be asked for from outside: who asks gets one release or the other.
     pub(super) fn chain(
         &mut self,
         component: &Name,
@@ -54,17 +55,20 @@ impl<'a> Builder<'a> {
         after: Vec<i32>,
     ) -> (i32, i32) {
         let stage = match self.direction {
-            Direction::Forward => format!("traffic:{component}"),
             Direction::Undo => format!("undo:{component}"),
+            Direction::Forward => match &flip.want {
+                Want::Shift(shift) if shift.candidate.is_some() => format!("weight-{}:{component}", shift.weight),
+                _ => format!("traffic:{component}"),
+            },
         };
         let spec = self
             .environment
             .component(component)
             .expect("the plan is made from the environment's own components");
         let release = match &flip.want {
-            Want::Shift(shift) => Some(shift.active.clone()),
+            Want::Shift(shift) if shift.candidate.is_none() => Some(shift.active.clone()),
             // What was there before may be no release of ours: nothing the edge could be asked for.
-            Want::Restore(_) | Want::Exactly(_) => None,
+            Want::Shift(_) | Want::Restore(_) | Want::Exactly(_) => None,
         };
         let position = self.push(&stage, Some(component), StepParams::Flip(flip), after);
         let mut last = position;
@@ -82,7 +86,7 @@ impl<'a> Builder<'a> {
         }
         if let Some((distribution, settings)) = spec.invalidation() {
             let params = StepParams::Invalidate {
-                flip: position,
+                flip: Some(position),
                 distribution_id: distribution.to_owned(),
                 paths: settings.paths,
                 timeout_seconds: settings.timeout_seconds,
@@ -103,8 +107,22 @@ impl<'a> Builder<'a> {
         (position, last)
     }
 
-    pub(super) fn settle(mut self, flips: Vec<i32>, record: Record, after: Vec<i32>) -> Vec<PlannedStep> {
-        self.push("settle", None, StepParams::Settle { flips, record }, after);
+    /// The last word on the pointers. Returns its position.
+    pub(super) fn settle(&mut self, flips: Vec<i32>, record: Record, after: Vec<i32>) -> i32 {
+        self.push("settle", None, StepParams::Settle { flips, record }, after)
+    }
+
+    /// Takes hooks back, one after the other. A failure leaves the job stuck, and stops nothing else.
+    pub(super) fn take_back(&mut self, owed: impl IntoIterator<Item = HookRun>, mut after: Vec<i32>) -> Vec<i32> {
+        let before = std::mem::replace(&mut self.on_failure, OnFailure::GoOn);
+        for run in owed {
+            after = vec![self.push("hooks", None, StepParams::Hook(run), after)];
+        }
+        self.on_failure = before;
+        after
+    }
+
+    pub(super) fn finish(self) -> Vec<PlannedStep> {
         self.steps
     }
 }

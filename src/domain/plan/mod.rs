@@ -3,29 +3,40 @@
 //! A step runs when all it comes `after` have ended, so the steps of a stage run side by side. Undoing
 //! and retrying append steps; none is ever rewritten.
 //!
-//! - promotion: preflight of every component side by side, then for each component in order flip →
-//!   edge TTL → invalidation → converge, then settle. A failure unwinds.
+//! - promotion: preflight of every component side by side, hooks and checks before traffic, then for each share of the
+//!   strategy the flips of its components in order, a bake and its gate, then for each component in order flip →
+//!   edge TTL → invalidation → converge, then the last checks and bake, then settle. A failure unwinds.
 //! - rollback: flip → edge TTL → invalidation → converge of every component side by side, each driven by itself,
 //!   then settle. A failure goes on with the rest and leaves the job stuck.
-//! - undo: the touched components in reverse order, then settle.
+//! - undo: the touched components in reverse order, then settle. Hooks that were called are taken back: those amid
+//!   traffic beside it, those before it after it.
+//! - invalidation: one for each distribution, side by side.
+//!
+//! `shares` tells which steps belong to a weight below 100.
 
 mod builder;
+mod hooks;
+mod invalidation;
 mod promotion;
 mod retry;
 mod rollback;
+mod shares;
 mod undo;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use self::{
-    promotion::promotion,
+    hooks::{HookRun, owed},
+    invalidation::invalidation,
+    promotion::{Promotion, promotion},
     retry::{forward_round, retry},
     rollback::rollback,
+    shares::{served, skipped_by_promoting_fully},
     undo::{put_right, touched, undo},
 };
 use super::{
-    environment::{Converge, OnTimeout},
+    environment::{ApprovalPolicy, Check, Converge, OnTimeout},
     job::OnDrift,
     names::{Name, Version},
     pointer::{Shift, Values},
@@ -71,9 +82,10 @@ pub enum StepParams {
     Flip(Flip),
     /// Waits until every edge has let go of the pointer it held.
     EdgeTtl { flip: i32, seconds: u32 },
-    /// Sends an invalidation and waits for it.
+    /// Sends an invalidation and waits for it. `flip`: only if that one, or one before it, has moved something.
     Invalidate {
-        flip: i32,
+        #[serde(default)]
+        flip: Option<i32>,
         distribution_id: String,
         paths: Vec<String>,
         timeout_seconds: u32,
@@ -85,8 +97,32 @@ pub enum StepParams {
         url: String,
         settings: Converge,
     },
+    /// Asks a question of the release, until the answer holds. With `bake`: again and again until that one ends.
+    Check(CheckRun),
+    /// Lets a share stand for so long, under observation.
+    Bake { seconds: u32, weight: u32 },
+    /// Waits until enough people have agreed. `weight`: the share that stands; `None`: before traffic.
+    Approval {
+        policy: ApprovalPolicy,
+        weight: Option<u32>,
+    },
+    /// Calls a hook, or takes one back.
+    Hook(HookRun),
     /// Watches for late writes, looks once more, records the new state.
     Settle { flips: Vec<i32>, record: Record },
+}
+
+/// A check, and of what it is asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckRun {
+    pub check: Check,
+    pub release: Version,
+    pub from_release: Option<Version>,
+    /// Percent of the visitors on the release meanwhile.
+    pub weight: u32,
+    /// The bake during which it is asked.
+    #[serde(default)]
+    pub bake: Option<i32>,
 }
 
 /// What a flip writes.
@@ -143,6 +179,10 @@ impl StepParams {
             Self::EdgeTtl { .. } => "edge_ttl",
             Self::Invalidate { .. } => "invalidate",
             Self::Converge { .. } => "converge",
+            Self::Check(_) => "check",
+            Self::Bake { .. } => "bake",
+            Self::Approval { .. } => "approval",
+            Self::Hook(_) => "hook",
             Self::Settle { .. } => "settle",
         }
     }
@@ -156,6 +196,17 @@ impl StepParams {
             Self::Preflight {
                 on_drift: OnDrift::Overwrite,
             } => "look whether pointer and distribution are there; a changed pointer will be written over".into(),
+            Self::Flip(Flip {
+                want:
+                    Want::Shift(Shift {
+                        candidate: Some(candidate),
+                        weight,
+                        ..
+                    }),
+                ..
+            }) => {
+                format!("give {weight} % of the visitors {candidate}, and verify")
+            }
             Self::Flip(Flip {
                 want: Want::Shift(shift),
                 ..
@@ -178,7 +229,45 @@ impl StepParams {
                     settings.consecutive
                 )
             }
+            Self::Check(run) => {
+                let (kind, name) = (run.check.kind(), run.check.name());
+                let how = if run.bake.is_some() { " until the bake ends" } else { "" };
+                format!("ask the {kind} check {name}{how}")
+            }
+            Self::Bake { seconds, weight: 100 } => format!("watch {seconds} s with everyone on the release"),
+            Self::Bake { seconds, weight } => {
+                format!("watch {seconds} s with {weight} % of the visitors on the release")
+            }
+            Self::Approval { policy, .. } => format!(
+                "wait for {} approval(s) of role {} or greater, at most {} s",
+                policy.required, policy.role, policy.expires_after_seconds
+            ),
+            Self::Hook(run) if run.undoes.is_some() => format!("take hook {} back", run.hook.name),
+            Self::Hook(run) => format!("call hook {}", run.hook.name),
             Self::Settle { .. } => "look once more, and record the new state".into(),
+        }
+    }
+
+    /// True for what moves traffic: a pause comes before these or after them, never amid them.
+    pub fn moves_traffic(&self) -> bool {
+        matches!(
+            self,
+            Self::Flip(_) | Self::EdgeTtl { .. } | Self::Invalidate { .. } | Self::Converge { .. }
+        )
+    }
+
+    /// True when it may be stopped in the middle of something without more harm than when its worker dies: it writes
+    /// nothing to AWS.
+    pub fn is_interruptible(&self) -> bool {
+        match self {
+            Self::Preflight { .. }
+            | Self::EdgeTtl { .. }
+            | Self::Converge { .. }
+            | Self::Check(_)
+            | Self::Bake { .. }
+            | Self::Approval { .. }
+            | Self::Hook(_) => true,
+            Self::Flip(_) | Self::Invalidate { .. } | Self::Settle { .. } => false,
         }
     }
 }

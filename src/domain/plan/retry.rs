@@ -58,9 +58,16 @@ pub fn retry(steps: &[Step], round: i32, direction: Direction, all: bool) -> Vec
 fn move_references(params: &StepParams, to: &impl Fn(&i32) -> i32) -> StepParams {
     let mut params = params.clone();
     match &mut params {
-        StepParams::EdgeTtl { flip, .. } | StepParams::Invalidate { flip, .. } => *flip = to(flip),
+        StepParams::EdgeTtl { flip, .. } => *flip = to(flip),
+        StepParams::Invalidate { flip, .. } => *flip = flip.as_ref().map(to),
+        StepParams::Check(run) => run.bake = run.bake.as_ref().map(to),
         StepParams::Settle { flips, .. } => *flips = flips.iter().map(to).collect(),
-        StepParams::Preflight { .. } | StepParams::Flip(_) | StepParams::Converge { .. } => {}
+        StepParams::Preflight { .. }
+        | StepParams::Flip(_)
+        | StepParams::Converge { .. }
+        | StepParams::Bake { .. }
+        | StepParams::Approval { .. }
+        | StepParams::Hook(_) => {}
     }
     params
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Direction, Flip, OnFailure, OnForeign, PlannedStep, Record, Want, builder::Builder};
+use super::{Direction, Flip, HookRun, OnFailure, OnForeign, PlannedStep, Record, Want, builder::Builder};
 use crate::domain::{
     environment::{EnvironmentDocument, OnTimeout},
     names::{Name, Version},
@@ -10,12 +10,13 @@ use crate::domain::{
 };
 
 /// The plan of a rollback to `release`, whose pointer names `left` as previous; or to the values of deployment 0
-/// in `restore`.
+/// in `restore`. `owed`: hooks of jobs whose place it takes, taken back when traffic is where it shall be.
 pub fn rollback(
     environment: &EnvironmentDocument,
     release: Option<&Version>,
     left: Option<&Version>,
     restore: &BTreeMap<Name, Values>,
+    owed: &[HookRun],
 ) -> Vec<PlannedStep> {
     let mut plan = Builder::new(environment, Direction::Forward, OnFailure::GoOn, 1);
     let (mut flips, mut ends) = (Vec::new(), Vec::new());
@@ -42,11 +43,10 @@ pub fn rollback(
         flips.push(position);
         ends.push(last);
     }
-    plan.settle(
-        flips,
-        Record::RolledBack {
-            release: release.cloned(),
-        },
-        ends,
-    )
+    let record = Record::RolledBack {
+        release: release.cloned(),
+    };
+    let settle = plan.settle(flips, record, ends);
+    plan.take_back(owed.iter().cloned(), vec![settle]);
+    plan.finish()
 }

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Direction, Flip, OnFailure, OnForeign, PlannedStep, Record, StepParams, Want, builder::Builder};
+use super::{
+    Direction, Flip, HookRun, OnFailure, OnForeign, PlannedStep, Record, StepParams, Want, builder::Builder, owed,
+};
 use crate::domain::{
     environment::{EnvironmentDocument, OnTimeout},
-    job::{Step, StepState},
+    job::{Inherited, Step, StepState},
     names::Name,
     pointer::Values,
 };
@@ -29,21 +31,26 @@ pub fn touched(steps: &[Step], inherited: &BTreeMap<Name, Values>) -> BTreeMap<N
     found
 }
 
-/// The steps that take back what `steps` and superseded jobs have touched. `taken`: components whose pointer was ours before; the others get their bytes back exactly.
-/// Empty when nothing was touched.
+/// The steps that take back what `steps` and superseded jobs have touched, hooks included. `taken`: components whose
+/// pointer was ours before; the others get their bytes back exactly. Empty when nothing was touched.
 pub fn undo(
     environment: &EnvironmentDocument,
     steps: &[Step],
-    inherited: &BTreeMap<Name, Values>,
+    inherited: &Inherited,
     taken: &BTreeSet<Name>,
 ) -> Vec<PlannedStep> {
-    let mut found = touched(steps, inherited);
+    let mut found = touched(steps, &inherited.found);
     found.retain(|_, values| !values.is_empty());
-    if found.is_empty() {
+    let (amid, before): (Vec<HookRun>, Vec<HookRun>) = owed(steps, &inherited.hooks)
+        .into_iter()
+        .partition(|run| run.hook.is_amid_traffic());
+    if found.is_empty() && amid.is_empty() && before.is_empty() {
         return Vec::new();
     }
     let first = steps.iter().map(|step| step.position).max().unwrap_or(0) + 1;
     let mut plan = Builder::new(environment, Direction::Undo, OnFailure::GoOn, first);
+    // Traffic waits for no hook.
+    plan.take_back(amid, vec![]);
     let (mut flips, mut after) = (Vec::new(), Vec::new());
     for component in environment.components.iter().rev() {
         let Some(values) = found.remove(&component.name) else {
@@ -63,7 +70,9 @@ pub fn undo(
         flips.push(position);
         after = vec![last];
     }
-    plan.settle(flips, Record::Undone, after)
+    let settle = plan.settle(flips, Record::Undone, after);
+    plan.take_back(before, vec![settle]);
+    plan.finish()
 }
 
 /// The steps that rewrite pointers on which a late write landed: the same chain again, then settle.
@@ -89,5 +98,6 @@ pub fn put_right(
         again.push(position);
         ends.push(last);
     }
-    plan.settle(again, record.clone(), ends)
+    plan.settle(again, record.clone(), ends);
+    plan.finish()
 }

@@ -8,7 +8,7 @@ use super::Drive;
 use crate::{
     domain::{
         error::JobError,
-        job::{Job, JobEvent, JobState, StepState},
+        job::{Job, JobEvent, JobKind, JobState, StepState},
         names::Name,
         plan::{self, Direction},
     },
@@ -63,9 +63,9 @@ impl Drive<'_> {
         self.steps = steps::list(fenced.connection(), self.job.id).await?;
         let known = pointers::of_environment(fenced.connection(), self.job.environment_id).await?;
         let taken: BTreeSet<Name> = known.iter().filter(|p| p.taken).map(|p| p.component.clone()).collect();
-        let plan = plan::undo(&environment, &self.steps, &self.job.inherited.found, &taken);
+        let plan = plan::undo(&environment, &self.steps, &self.job.inherited, &taken);
         if plan.is_empty() {
-            let event = if aborting {
+            let event = if error.is_abort() {
                 JobEvent::AbortClean
             } else {
                 JobEvent::FailClean
@@ -89,7 +89,7 @@ impl Drive<'_> {
             return self.end(fenced, JobEvent::Complete, None).await;
         }
         let error = self.job.cause.clone();
-        let aborted = error.as_ref().is_some_and(|error| error.code == "aborted");
+        let aborted = error.as_ref().is_some_and(JobError::is_abort);
         fenced.mark_undone().await?;
         self.end(
             fenced,
@@ -132,7 +132,14 @@ impl Drive<'_> {
                 "The promotion failed and could not be undone completely.",
             )
         } else {
-            ("rollback_incomplete", "The rollback could not be completed.")
+            match self.job.kind {
+                JobKind::Rollback => ("rollback_incomplete", "The rollback could not be completed."),
+                // Settled; what it took over from another promotion is not finished.
+                JobKind::Promotion | JobKind::Invalidation => (
+                    "promotion_incomplete",
+                    "Traffic is on the release, but what another promotion had begun could not be taken back.",
+                ),
+            }
         };
         let before = self
             .job

@@ -2,22 +2,29 @@
 
 mod ending;
 mod results;
+mod signals;
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use serde_json::json;
-use tokio::task::JoinSet;
+use tokio::{
+    sync::broadcast,
+    task::{AbortHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::{Engine, Outcome, StepContext, StepError};
+use super::{
+    Engine, Hub, Outcome, StepContext, StepError,
+    hub::{News, heard},
+};
 use crate::{
     domain::{
         error::JobError,
-        job::{Job, JobEvent, JobState, Step, StepState},
+        job::{Job, JobEvent, JobKind, JobState, Step, StepState},
         names::Name,
-        plan::{Direction, StepParams},
-        schedule::{self, Next},
+        plan::Direction,
+        schedule::{self, Next, Position, Signals},
     },
     store::{
         Result, StoreError, jobs,
@@ -35,6 +42,9 @@ struct Drive<'a> {
     job: Job,
     steps: Vec<Step>,
     in_flight: Vec<i32>,
+    /// How to stop what is in flight.
+    handles: HashMap<i32, AbortHandle>,
+    signals: Signals,
     /// It is recorded that everybody is on the release the job moves to.
     shifted: bool,
 }
@@ -54,11 +64,14 @@ enum Turn {
 /// The database's: the job stays as it is, and is claimed again when its lease has run out.
 pub async fn drive(
     engine: &Engine,
+    hub: &Hub,
     claimed: Claimed,
     stop: &CancellationToken,
     lost: &CancellationToken,
 ) -> Result<()> {
     let lease = claimed.lease;
+    // Before the first look, so that nothing that is said falls between.
+    let said = hub.signals();
     let mut connection = engine.store.pool().acquire().await?;
     let Some(job) = jobs::get(&mut connection, lease.job).await? else {
         return Ok(());
@@ -90,24 +103,38 @@ pub async fn drive(
         job,
         steps,
         in_flight: Vec::new(),
+        handles: HashMap::new(),
+        signals: Signals::default(),
         shifted,
     };
-    drive.run(claimed.taken_over, stop, lost).await
+    drive.run(claimed.taken_over, said, stop, lost).await
 }
 
 impl Drive<'_> {
-    async fn run(mut self, taken_over: bool, stop: &CancellationToken, lost: &CancellationToken) -> Result<()> {
+    async fn run(
+        mut self,
+        taken_over: bool,
+        mut said: broadcast::Receiver<News>,
+        stop: &CancellationToken,
+        lost: &CancellationToken,
+    ) -> Result<()> {
         // Tasks of their own: a step may hold the job's row while this one waits for it. Dropping the set
         // ends them.
         let mut running: JoinSet<StepResult> = JoinSet::new();
         let mut results: Vec<StepResult> = Vec::new();
         let mut first = true;
+        let mut look_again = false;
         loop {
             let Some(mut fenced) = self.engine.store.fence(self.lease).await? else {
                 tracing::info!(job.id = %self.lease.job, "the lease is gone: stopping quietly");
                 return Ok(());
             };
-            self.job.abort_requested = fenced.abort_requested;
+            self.job.abort_requested = fenced.signals.abort;
+            self.signals = fenced.signals;
+            if std::mem::take(&mut look_again) {
+                // Somebody may have woken a step.
+                self.steps = steps::list(fenced.connection(), self.job.id).await?;
+            }
             if std::mem::take(&mut first) && taken_over {
                 fenced.event(
                     "job.taken_over",
@@ -116,6 +143,7 @@ impl Drive<'_> {
             }
             for (position, result) in results.drain(..) {
                 self.in_flight.retain(|p| *p != position);
+                self.handles.remove(&position);
                 match result {
                     Ok(outcome) => self.apply(&mut fenced, position, outcome).await?,
                     Err(StepError::LeaseLost) => return Ok(()),
@@ -159,11 +187,16 @@ impl Drive<'_> {
             tokio::select! {
                 Some(result) = running.join_next() => match result {
                     Ok(result) => results.push(result),
+                    // Stopped by us.
+                    Err(error) if error.is_cancelled() => {}
                     Err(_) => {
                         tracing::error!(job.id = %self.lease.job, "a step panicked: the job is given back");
                         return Err(StoreError::corrupt("step", "its code panicked"));
                     }
                 },
+                () = heard(&mut said, self.job.id) => look_again = true,
+                // A notification is a hint: what was said is looked for without one too.
+                () = tokio::time::sleep(self.engine.config.poll) => look_again = true,
                 () = lost.cancelled() => {
                     tracing::info!(job.id = %self.lease.job, "the lease is gone: stopping quietly");
                     return Ok(());
@@ -173,19 +206,23 @@ impl Drive<'_> {
     }
 
     fn next(&self) -> Next {
-        let job = &self.job;
-        schedule::next(
-            job.kind,
-            job.state,
-            job.round,
-            job.abort_requested,
-            &self.steps,
-            &self.in_flight,
-        )
+        schedule::next(&self.position())
+    }
+
+    fn position(&self) -> Position<'_> {
+        Position {
+            kind: self.job.kind,
+            state: self.job.state,
+            round: self.job.round,
+            signals: self.signals,
+            steps: &self.steps,
+            in_flight: &self.in_flight,
+        }
     }
 
     /// Decides what is next and stores it.
     async fn turn(&mut self, fenced: &mut Fenced) -> Result<Turn> {
+        self.leave_out(fenced).await?;
         loop {
             match self.next() {
                 Next::InFlight => return Ok(Turn::Go(Vec::new())),
@@ -194,17 +231,15 @@ impl Drive<'_> {
                     return Ok(Turn::Go(positions));
                 }
                 Next::Wait => {
-                    let reason = self
-                        .steps
-                        .iter()
-                        .filter(|step| step.state == StepState::Waiting)
-                        .min_by_key(|step| step.wake_at)
-                        .and_then(|step| step.waiting_for.as_deref());
-                    let state = self.to(JobEvent::Wait)?;
-                    fenced.job_waits(state, reason).await?;
+                    self.wait(fenced).await?;
                     return Ok(Turn::Leave);
                 }
                 Next::Unwind { aborting } => {
+                    // At once: nobody waits for a bake or a slow check.
+                    self.interrupt(|step| step.params.is_interruptible());
+                    if !self.in_flight.is_empty() {
+                        return Ok(Turn::Go(Vec::new()));
+                    }
                     if self.unwind(fenced, aborting).await? {
                         continue;
                     }
@@ -239,10 +274,13 @@ impl Drive<'_> {
 
     async fn start_steps(&mut self, fenced: &mut Fenced, positions: &[i32]) -> Result<()> {
         for position in positions {
+            if !self.shifted && self.traffic_is_shifted() {
+                self.shifted = true;
+                fenced.traffic_shifted().await?;
+            }
             let step = self.step_mut(*position);
             let began = step.state == StepState::Pending;
             step.state = StepState::Running;
-            let shifted = plan_marks_shift(step);
             if began {
                 fenced.event(
                     "step.started",
@@ -250,23 +288,23 @@ impl Drive<'_> {
                            "component": step.component, "does": step.params.describe()}),
                 );
             }
-            if shifted && began && !self.shifted && self.traffic_is_shifted() {
-                self.shifted = true;
-                fenced.traffic_shifted().await?;
-            }
         }
         fenced.start_steps(positions).await
     }
 
-    /// True unless a step of this round has failed: then it is not everybody who has been moved.
+    /// True when all that moves traffic has ended, and nothing has failed: everybody has been moved.
     fn traffic_is_shifted(&self) -> bool {
-        !self
-            .steps
-            .iter()
-            .any(|step| step.round == self.job.round && step.state == StepState::Failed)
+        let mut current = self.steps.iter().filter(|step| step.round == self.job.round);
+        self.job.state != JobState::Unwinding
+            && self.job.kind != JobKind::Invalidation
+            && current.all(|step| {
+                step.direction == Direction::Forward
+                    && step.state != StepState::Failed
+                    && (step.state.is_end() || !step.params.moves_traffic())
+            })
     }
 
-    fn start(&self, position: i32, running: &mut JoinSet<StepResult>) {
+    fn start(&mut self, position: i32, running: &mut JoinSet<StepResult>) {
         let step = self.steps.iter().find(|step| step.position == position).cloned();
         let step = step.expect("positions come from the job's own steps");
         let kind = step.params.kind();
@@ -282,6 +320,7 @@ impl Drive<'_> {
             store: self.engine.store.clone(),
             lease: self.lease,
             config: self.engine.config.clone(),
+            held: self.position().is_held(),
         };
         let run = async move {
             let Some(runner) = runner else {
@@ -291,11 +330,7 @@ impl Drive<'_> {
             };
             (position, runner.run(&context).await)
         };
-        running.spawn(run.instrument(span));
+        let handle = running.spawn(run.instrument(span));
+        self.handles.insert(position, handle);
     }
-}
-
-/// The step that comes when all traffic has been moved.
-fn plan_marks_shift(step: &Step) -> bool {
-    step.direction == Direction::Forward && matches!(step.params, StepParams::Settle { .. })
 }

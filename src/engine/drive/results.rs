@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        Done, Outcome,
+        Done, Outcome, Wait,
         backoff::{self, MAX_ATTEMPTS, MAX_THROTTLED_ATTEMPTS},
     },
     Drive,
@@ -14,7 +14,11 @@ use crate::{
         error::{JobError, Retry, Warning},
         job::StepState,
     },
-    store::{Result, progress::Fenced, steps},
+    store::{
+        Result,
+        progress::{Fenced, StepWait},
+        steps,
+    },
 };
 
 impl Drive<'_> {
@@ -31,15 +35,33 @@ impl Drive<'_> {
                 fenced.event("step.skipped", json!({"position": position, "output": output}));
                 Ok(())
             }
-            Outcome::Wait { secs, reason } => {
+            Outcome::Wait(wait) => {
+                let Wait {
+                    secs,
+                    reason,
+                    record,
+                    events,
+                } = wait;
                 let step = self.step_mut(position);
                 let repeated = step.waiting_for.as_deref() == Some(&reason);
+                if let Some(record) = &record {
+                    step.record = record.clone();
+                }
                 step.state = StepState::Waiting;
                 step.due = false;
                 step.waiting_for = Some(reason.clone());
                 // It got an answer: failures before it don't add up with those to come.
                 step.attempts = 0;
-                fenced.wait_step(position, secs, &reason, 0, None).await?;
+                let wait = StepWait {
+                    secs,
+                    reason: &reason,
+                    record: record.as_ref(),
+                    ..StepWait::default()
+                };
+                fenced.wait_step(position, &wait).await?;
+                for event in events {
+                    fenced.event(event.kind, event.data);
+                }
                 if !repeated {
                     fenced.event("step.waiting", json!({"position": position, "reason": reason}));
                 }
@@ -61,6 +83,15 @@ impl Drive<'_> {
             effect(fenced.connection()).await?;
         }
         fenced.warn(&done.warnings).await?;
+        for event in done.events {
+            fenced.event(event.kind, event.data);
+        }
+        if let Some(reason) = &done.pause
+            && !self.signals.pause
+        {
+            fenced.pause("greenlight", reason).await?;
+            self.signals.pause = true;
+        }
         fenced.event("step.succeeded", json!({"position": position, "output": done.output}));
         if !done.append.is_empty() {
             fenced.append_steps(self.job.round, &done.append).await?;
@@ -94,9 +125,14 @@ impl Drive<'_> {
             step.state = StepState::Waiting;
             step.due = false;
             step.waiting_for = Some(reason.clone());
-            fenced
-                .wait_step(position, secs, &reason, attempts, Some(&error))
-                .await?;
+            let wait = StepWait {
+                secs,
+                reason: &reason,
+                attempts,
+                error: Some(&error),
+                record: None,
+            };
+            fenced.wait_step(position, &wait).await?;
             fenced.event(
                 "step.retrying",
                 json!({"position": position, "attempt": attempts, "error": error}),

@@ -32,6 +32,7 @@ const REFUSALS: &[(&str, &[Code])] = &[
         &[
             Code::NotFound,
             Code::PointerInUse,
+            Code::StrategyImpossible,
             Code::JobInProgress,
             Code::VersionConflict,
         ],
@@ -51,6 +52,9 @@ const REFUSALS: &[(&str, &[Code])] = &[
             Code::AlreadyActive,
             Code::ActiveChanged,
             Code::JobInProgress,
+            Code::EnvironmentLocked,
+            Code::ReleaseBlocked,
+            Code::StrategyImpossible,
         ],
     ),
     (
@@ -85,9 +89,31 @@ const REFUSALS: &[(&str, &[Code])] = &[
             Code::JobSuperseded,
             Code::JobInProgress,
             Code::ActiveChanged,
+            Code::EnvironmentLocked,
+            Code::ReleaseBlocked,
         ],
     ),
+    ("approve_job", GATE),
+    ("reject_job", GATE),
+    ("pause_job", &[Code::NotFound, Code::NotPausable]),
+    ("resume_job", &[Code::NotFound, Code::NotPausable]),
+    ("promote_job_fully", &[Code::NotFound, Code::NotPromotable]),
+    ("answer_callback", &[Code::CallbackLate]),
+    ("lock_environment", &[Code::NotFound]),
+    ("unlock_environment", &[Code::NotFound]),
+    ("lock_everything", &[]),
+    ("unlock_everything", &[]),
+    ("get_lock", &[Code::NotFound]),
+    ("block_release", &[Code::NotFound]),
+    ("unblock_release", &[Code::NotFound]),
+    ("start_invalidation", &[Code::NotFound, Code::NothingToInvalidate]),
 ];
+
+/// What a decision at a gate can be refused with.
+const GATE: &[Code] = &[Code::NotFound, Code::NothingToApprove, Code::OwnApproval];
+
+/// The POST that takes no `Idempotency-Key`: its token is no API token, and the same answer again changes nothing.
+const CALLBACK: &str = "answer_callback";
 
 const BEARER: &str = "bearer";
 const INTRODUCTION: &str = "\
@@ -97,7 +123,8 @@ Register a release, promote it, and follow the job. If anything looks wrong, one
 
 - Send `Authorization: Bearer <token>`. Roles: `viewer` reads, `deployer` also registers releases, `releaser` \
 also promotes, rolls back and signals jobs, `admin` may do everything.
-- Every POST takes an `Idempotency-Key`: the same request again gets the same answer for 24 hours.
+- Every POST but a webhook's callback takes an `Idempotency-Key`: the same request again gets the same answer for 24 \
+hours.
 - Lists are pages: send `next_cursor` as `cursor` until it is null.
 - A refusal is a problem (RFC 9457) with a stable `code`. Unknown fields and parameters are refused.";
 
@@ -114,6 +141,7 @@ pub fn info() -> OpenApi {
         ("environments", "Where releases go, and what was active there."),
         ("releases", "Immutable versions of an application."),
         ("promotions and rollbacks", "Moving traffic."),
+        ("locks and blocks", "Stopping promotions. Rollbacks always pass."),
         ("jobs", "Following promotions and rollbacks, and signalling them."),
         ("health", "For load balancers. No token."),
     ];
@@ -156,7 +184,8 @@ fn complete(item: &mut PathItem, may_be_empty: &BTreeSet<String>) {
     let PathItem {
         get, put, post, delete, ..
     } = item;
-    if let Some(operation) = post {
+    let is_keyed = |operation: &Operation| operation.operation_id.as_deref() != Some(CALLBACK);
+    if let Some(operation) = post.as_mut().filter(|operation| is_keyed(operation)) {
         add_idempotency(operation);
     }
     for (operation, is_post) in [(get, false), (put, false), (post, true), (delete, false)] {
@@ -168,7 +197,8 @@ fn complete(item: &mut PathItem, may_be_empty: &BTreeSet<String>) {
                 Required::True
             });
         }
-        add_refusals(operation, is_post);
+        let is_keyed = is_post && is_keyed(operation);
+        add_refusals(operation, is_keyed);
         add_header(operation, "x-request-id");
     }
 }

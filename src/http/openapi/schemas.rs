@@ -15,19 +15,21 @@ use utoipa::{
 use crate::{domain::error::FieldError, http::problem::ProblemBody, service::Code};
 
 /// The schemas that only answers use: their fields are always there.
-const VIEWS: [&str; 13] = [
+const VIEWS: [&str; 15] = [
     "App",
     "Deployment",
     "Drift",
     "Environment",
     "Event",
     "Job",
+    "Lock",
     "Plan",
     "PlanStep",
     "Pointer",
     "Readiness",
     "ReadinessCheck",
     "Release",
+    "Remark",
     "Step",
 ];
 

@@ -1,6 +1,6 @@
 //! Jobs: reading them, waiting for their end, signalling them.
 
-use std::time::Duration;
+use std::{fmt, str::FromStr, time::Duration};
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::job_location;
 use crate::{
     domain::{
-        job::{JobKind, JobState},
+        job::{Job, JobKind, JobState, UnknownWord},
         names::Name,
     },
     http::{
@@ -101,6 +101,59 @@ pub struct WaitQuery {
     /// Answer when the job has ended, or after so many seconds.
     #[param(minimum = 0, maximum = 60, default = 0)]
     wait: Option<u32>,
+    /// Answer earlier, as soon as this has come true.
+    until: Option<Until>,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Until {
+    /// Everyone is on the release: `traffic_shifted_at` has a time.
+    TrafficShifted,
+    /// The last check has passed, and the new state is recorded: `settled_at` has a time.
+    Settled,
+    #[default]
+    Ended,
+}
+
+impl Until {
+    const ALL: [Until; 3] = [Until::TrafficShifted, Until::Settled, Until::Ended];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::TrafficShifted => "traffic_shifted",
+            Self::Settled => "settled",
+            Self::Ended => "ended",
+        }
+    }
+
+    /// True when there is nothing to wait for: it has come true, or never will.
+    fn is_over(self, job: &Job) -> bool {
+        job.state.is_end()
+            || match self {
+                // A job that turns round takes its visitors back.
+                Self::TrafficShifted => job.traffic_shifted_at.is_some() && job.state != JobState::Unwinding,
+                Self::Settled => job.settled_at.is_some(),
+                Self::Ended => false,
+            }
+    }
+}
+
+impl fmt::Display for Until {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Until {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> std::result::Result<Self, UnknownWord> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|until| until.as_str() == text)
+            .ok_or_else(|| UnknownWord(text.to_owned()))
+    }
 }
 
 impl QueryParams for WaitQuery {
@@ -109,6 +162,7 @@ impl QueryParams for WaitQuery {
             wait: given
                 .number("wait", 0, WAIT_MAX_SECONDS)
                 .and_then(|seconds| seconds.try_into().ok()),
+            until: given.word("until", &Until::ALL),
         }
     }
 }
@@ -116,8 +170,8 @@ impl QueryParams for WaitQuery {
 /// Read a job.
 ///
 /// What it does, what is left, why it waits; after a failure, what happened and what to do. With `wait`, the
-/// answer comes when the job has ended (`succeeded`, `failed`, `aborted` or `stuck`), or when the time is
-/// over: look at `state`.
+/// answer comes when the job has ended (`succeeded`, `failed`, `aborted` or `stuck`), with `until` as soon as
+/// that has come true, or when the time is over: look at `state`.
 #[utoipa::path(get, path = "/v1/jobs/{id}", operation_id = "get_job", tag = "jobs", params(JobPath, WaitQuery),
     responses((status = 200, description = "The job.", body = JobView)))]
 pub async fn get_job(
@@ -128,8 +182,9 @@ pub async fn get_job(
 ) -> Result<Json<JobView>> {
     let mut watch = Watch::new(&state.hub, path.id, state.shutdown.clone());
     let deadline = Instant::now() + Duration::from_secs(query.wait.unwrap_or(0).into());
+    let until = query.until.unwrap_or_default();
     let mut found = read(&state, path.id).await?;
-    while !found.job.state.is_end() && Instant::now() < deadline {
+    while !until.is_over(&found.job) && Instant::now() < deadline {
         let woken = watch.changed(Some(deadline)).await;
         // Also when the time is over: the answer is what the job is then.
         found = read(&state, path.id).await?;
@@ -191,7 +246,7 @@ pub async fn retry_job(
     .await
 }
 
-fn accepted(found: JobWithSteps) -> service::Result<Answer> {
+pub(super) fn accepted(found: JobWithSteps) -> service::Result<Answer> {
     let location = job_location(found.job.id);
     Ok(Answer::new(StatusCode::ACCEPTED, &JobView::from(found))?.at(location))
 }

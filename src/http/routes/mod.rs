@@ -4,13 +4,18 @@
 //! can refuse in `openapi::REFUSALS`. The first argument is the [`super::auth::Caller`] with the role.
 
 pub mod apps;
+pub mod blocks;
+pub mod callbacks;
 pub mod environments;
 pub mod events;
+pub mod invalidations;
 pub mod jobs;
+pub mod locks;
 pub mod previews;
 pub mod promotions;
 pub mod releases;
 pub mod rollbacks;
+pub mod signals;
 
 use axum::{Json, http::StatusCode};
 

@@ -19,7 +19,7 @@ use crate::{
 ///
 /// Answers at once with a job that moves traffic to the release: follow it at its `Location`, with
 /// `?wait=60` or as an event stream. With `dry_run`, nothing is started, and the plan is shown.
-/// Needs the role `releaser`.
+/// Needs the role `releaser`, and with `break_glass` (to pass locks and blocks) `admin`.
 #[utoipa::path(post, path = "/v1/apps/{app}/environments/{env}/promotions", operation_id = "start_promotion",
     tag = "promotions and rollbacks", params(EnvironmentPath),
     request_body(content = PromotionRequest, example = json!({

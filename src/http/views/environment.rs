@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        environment::{AwsAccount, Component, Retention, Strategy},
+        environment::{ApprovalPolicy, AwsAccount, Check, Component, Hook, Retention, Strategy},
         names::{Name, Version},
     },
-    service::environments::Status,
+    service::{environments::Status, locks::Lock},
     store::{deployments::DeploymentRow, pointers::Pointer},
 };
 
@@ -26,8 +26,9 @@ pub struct EnvironmentView {
     /// In the order in which they flip.
     pub components: Vec<Component>,
     pub strategy: Strategy,
-    #[schema(value_type = Vec<Object>)]
-    pub checks: Vec<Value>,
+    pub checks: Vec<Check>,
+    pub hooks: Vec<Hook>,
+    pub approvals: ApprovalPolicy,
     pub retention: Retention,
     /// The release that serves everyone; null before the first promotion, and after a rollback to before it.
     pub active: Option<Version>,
@@ -38,9 +39,8 @@ pub struct EnvironmentView {
     pub candidate: Option<Version>,
     /// The job that holds the environment.
     pub current_job: Option<Uuid>,
-    /// Reserved: always null in this version.
-    #[schema(value_type = Option<Object>)]
-    pub lock: Option<Value>,
+    /// What stands in the way of promotions: the environment's own lock, else the one on everything.
+    pub lock: Option<Lock>,
     /// Pointers that say something else than they should, and no job of ours said so; null when there are none.
     pub drift: Option<Vec<DriftView>>,
     /// True when a rollback has somewhere to go.
@@ -116,13 +116,15 @@ impl From<Status> for EnvironmentView {
             components: environment.document.components,
             strategy: environment.document.strategy,
             checks: environment.document.checks,
+            hooks: environment.document.hooks,
+            approvals: environment.document.approvals,
             retention: environment.document.retention,
             active: status.active,
             rollback_ready: status.target.is_some(),
             previous: status.target.flatten(),
             candidate: status.candidate,
             current_job: status.current_job,
-            lock: None,
+            lock: status.lock,
             drift: (!drift.is_empty()).then_some(drift),
             pointers: status.pointers.into_iter().map(PointerView::from).collect(),
             created_at: environment.created_at,

@@ -9,15 +9,15 @@ use uuid::Uuid;
 use crate::{
     domain::{
         error::{JobError, Warning},
-        job::{Job, JobKind, JobState, Step, StepState},
+        job::{BreakGlass, Job, JobKind, JobState, Remark, Step, StepState},
         names::{Name, Version},
-        plan::Direction,
+        plan::{self, Direction},
     },
     service::JobWithSteps,
     store::events::Event,
 };
 
-/// A promotion or a rollback.
+/// A promotion, a rollback, or a purge.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Job)]
 pub struct JobView {
@@ -33,6 +33,10 @@ pub struct JobView {
     pub from_release: Option<Version>,
     pub state: JobState,
     pub progress: Progress,
+    /// Percent of the visitors that are on `release` as far as the job has got in this round; null before its first
+    /// flip, and for a job that moves no traffic.
+    #[schema(example = 10, maximum = 100)]
+    pub weight: Option<u32>,
     /// What it waits for: `timer`, `approval`, `pause` or `environment`; null when it does not wait.
     #[schema(example = "timer")]
     pub waiting_for: Option<String>,
@@ -40,6 +44,12 @@ pub struct JobView {
     pub waiting_reason: Option<String>,
     /// Until when it waits, if that is known.
     pub waiting_until: Option<DateTime<Utc>>,
+    /// Set while somebody has it paused.
+    pub paused: Option<Remark>,
+    /// Who had it skip its bakes, and why.
+    pub promoted_fully: Option<Remark>,
+    /// Who passed locks and blocks with it, and why.
+    pub break_glass: Option<BreakGlass>,
     /// 1, and one more with each `retry`.
     pub round: i32,
     pub created_at: DateTime<Utc>,
@@ -85,7 +95,7 @@ pub struct StepView {
     pub position: i32,
     #[schema(example = "traffic:web")]
     pub stage: String,
-    /// `preflight`, `flip`, `edge_ttl`, `invalidate`, `converge` or `settle`.
+    /// `preflight`, `flip`, `edge_ttl`, `invalidate`, `converge`, `check`, `bake`, `approval`, `hook` or `settle`.
     #[schema(example = "flip")]
     pub kind: &'static str,
     #[schema(example = "web")]
@@ -151,6 +161,15 @@ impl Progress {
 impl From<JobWithSteps> for JobView {
     fn from(JobWithSteps { job, steps }: JobWithSteps) -> Self {
         let progress = Progress::of(&job, &steps);
+        // Undone or taken over, its own flips do not say any more who is where.
+        let undone = matches!(
+            job.state,
+            JobState::Unwinding | JobState::Failed | JobState::Aborted | JobState::Stuck
+        );
+        let weight = match &job.snapshot {
+            Some(snapshot) if job.kind != JobKind::Invalidation && !undone => plan::served(snapshot, &steps, job.round),
+            _ => None,
+        };
         // A claimable time is a wait only while something is waited for.
         let waiting_until = job.waiting_until.filter(|_| job.waiting_for.is_some());
         Self {
@@ -162,9 +181,13 @@ impl From<JobWithSteps> for JobView {
             from_release: job.from_release,
             state: job.state,
             progress,
+            weight,
             waiting_for: job.waiting_for,
             waiting_reason: job.waiting_reason,
             waiting_until,
+            paused: job.paused,
+            promoted_fully: job.promoted_fully,
+            break_glass: job.request.break_glass,
             round: job.round,
             created_at: job.created_at,
             started_at: job.started_at,

@@ -1,11 +1,16 @@
 //! The plan of a promotion that is not started.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    domain::names::{Name, Version},
-    domain::plan::PlannedStep,
+    domain::{
+        environment::Strategy,
+        names::{Name, Version},
+        plan::{PlannedStep, StepParams},
+    },
     service::promotions::DryRun,
 };
 
@@ -18,6 +23,11 @@ pub struct PlanView {
     pub release: Version,
     /// What is active now; null before the first promotion.
     pub from_release: Option<Version>,
+    /// How traffic would be moved.
+    pub strategy: Strategy,
+    /// Edge TTLs and bakes: what it takes at least. Invalidations, checks, hooks and approvals come on top.
+    #[schema(example = 610)]
+    pub takes_at_least_seconds: u64,
     pub steps: Vec<PlanStepView>,
 }
 
@@ -44,9 +54,31 @@ impl From<DryRun> for PlanView {
             dry_run: true,
             release: plan.release,
             from_release: plan.from_release,
+            takes_at_least_seconds: takes_at_least(&plan.steps),
+            strategy: plan.strategy,
             steps: plan.steps.into_iter().map(PlanStepView::from).collect(),
         }
     }
+}
+
+/// The longest way through what waits for a fixed time.
+fn takes_at_least(steps: &[PlannedStep]) -> u64 {
+    let mut ends: BTreeMap<i32, u64> = BTreeMap::new();
+    for step in steps {
+        let begins = step
+            .after
+            .iter()
+            .filter_map(|position| ends.get(position))
+            .max()
+            .copied()
+            .unwrap_or(0);
+        let takes = match step.params {
+            StepParams::EdgeTtl { seconds, .. } | StepParams::Bake { seconds, .. } => u64::from(seconds),
+            _ => 0,
+        };
+        ends.insert(step.position, begins + takes);
+    }
+    ends.into_values().max().unwrap_or(0)
 }
 
 impl From<PlannedStep> for PlanStepView {

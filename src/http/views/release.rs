@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::{
+        job::Remark,
         names::{Name, Version},
         release::Artifact,
     },
@@ -35,6 +36,8 @@ pub struct ReleaseView {
     /// The files of its artifacts in S3, as they were when a promotion first looked: one entry for each
     /// component and place. Empty before the first promotion. Later promotions insist on the same files.
     pub manifests: Vec<ManifestView>,
+    /// Why it may not be promoted; null: it may.
+    pub block: Option<Remark>,
 }
 
 /// The files of a component's artifact, as a promotion first saw them.
@@ -76,6 +79,7 @@ impl From<Release> for ReleaseView {
             created_at: release.created_at,
             created_by: release.created_by,
             manifests: release.manifests.into_iter().map(ManifestView::from).collect(),
+            block: release.block,
         }
     }
 }

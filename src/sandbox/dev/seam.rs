@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::sdk_config;
 use crate::{
     aws::Aws,
-    config::{EngineOptions, ServeRole},
+    config::{EngineOptions, ServeRole, WebhookOptions},
     domain::role::Role,
     outbound::AllowList,
     server::{self, ServerOptions},
@@ -46,6 +46,10 @@ pub(super) async fn start_service(
         role: ServeRole::All,
         migrate: false,
         engine: EngineOptions::default(),
+        webhooks: WebhookOptions {
+            public_url: Some(format!("http://{address}")),
+            webhook_secret: None,
+        },
     };
     let aws = Aws::with_config(&sdk_config(aws_endpoint));
     let finished = tokio::spawn(server::run(options, aws, listen, shutdown));

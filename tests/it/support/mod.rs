@@ -18,9 +18,9 @@ use axum::{
 };
 use greenlight::{
     aws::Aws,
-    config::EngineOptions,
+    config::{EngineOptions, WebhookOptions},
     domain::role::Role,
-    engine::{EngineConfig, Hub, Worker},
+    engine::{Engine, EngineConfig, Hub, Worker},
     http::{ApiState, router},
     outbound::{AllowList, Outbound},
     sandbox::{
@@ -137,9 +137,20 @@ impl TestApp {
         Aws::with_config(&sdk_config(&self.double.endpoint_url()))
     }
 
+    /// The engine of a worker with these settings.
+    pub fn engine_with(&self, config: EngineConfig) -> Engine {
+        engine(
+            &self.store,
+            &self.aws(),
+            &outbound(),
+            &WebhookOptions::default(),
+            config,
+        )
+    }
+
     /// Starts a worker; returns its place in `workers`.
     pub fn start_worker(&mut self) -> usize {
-        let engine = engine(&self.store, &self.aws(), &outbound(), self.engine.clone());
+        let engine = self.engine_with(self.engine.clone());
         self.workers.push(tokio::spawn(
             Worker::new(engine, self.hub.clone()).run(self.stop.clone()),
         ));

@@ -2,7 +2,9 @@
 //!
 //! Each limit names the AWS page it comes from, here or at its constant.
 
+mod checks;
 mod router;
+mod strategy;
 
 use std::{
     collections::BTreeSet,
@@ -42,10 +44,9 @@ impl EnvironmentDocument {
                 );
             }
         }
-        if !self.checks.is_empty() {
-            // A check that is accepted and not run would be worse than none.
-            wrong("checks".into(), "this version runs no checks: leave the list empty");
-        }
+        strategy::check(&self.strategy, self, "strategy", &mut wrong);
+        strategy::check_approvals(&self.approvals, &mut wrong);
+        checks::check(self, &mut wrong);
         if !(1..=1000).contains(&self.retention.keep_releases) {
             wrong("retention.keep_releases".into(), "1 to 1000");
         }
@@ -161,33 +162,45 @@ fn check_cdn(cdn: &Cdn, field: &str, wrong: &mut impl FnMut(String, &str)) {
             "a distribution's id such as E2EXAMPLE",
         );
     }
-    let Some(Invalidate::Paths(settings)) = &cdn.invalidate else {
-        return;
-    };
-    let wildcards = settings.paths.iter().filter(|path| path.ends_with('*')).count();
-    if settings.paths.is_empty() || settings.paths.len() > INVALIDATION_PATHS_MAX {
-        wrong(format!("{field}.invalidate.paths"), "1 to 3000 paths");
+    for why in cdn.path_problems() {
+        wrong(format!("{field}.invalidate.paths"), why);
     }
-    if wildcards > INVALIDATION_WILDCARDS_MAX {
-        wrong(format!("{field}.invalidate.paths"), "at most 15 paths with a wildcard");
-    }
-    let good = |path: &String| {
-        path.starts_with('/')
-            && path.len() <= 4000
-            && path.chars().all(|c| c.is_ascii_graphic())
-            && !path[..path.len() - 1].contains('*')
-    };
-    if !settings.paths.iter().all(good) {
-        wrong(
-            format!("{field}.invalidate.paths"),
-            "each path begins with '/', is URL-encoded ASCII of at most 4000 characters, and has '*' only at its end",
-        );
-    }
-    if settings.paths.iter().collect::<BTreeSet<_>>().len() != settings.paths.len() {
-        wrong(format!("{field}.invalidate.paths"), "a path is named twice");
-    }
-    if !(1..=INVALIDATION_TIMEOUT_MAX_SECONDS).contains(&settings.timeout_seconds) {
+    if let Some(Invalidate::Paths(settings)) = &cdn.invalidate
+        && !(1..=INVALIDATION_TIMEOUT_MAX_SECONDS).contains(&settings.timeout_seconds)
+    {
         wrong(format!("{field}.invalidate.timeout_seconds"), "1 to 86400");
+    }
+}
+
+impl Cdn {
+    /// What is wrong with the paths that it invalidates.
+    pub fn path_problems(&self) -> Vec<&'static str> {
+        let Some(Invalidate::Paths(settings)) = &self.invalidate else {
+            return Vec::new();
+        };
+        let mut problems = Vec::new();
+        let wildcards = settings.paths.iter().filter(|path| path.ends_with('*')).count();
+        if settings.paths.is_empty() || settings.paths.len() > INVALIDATION_PATHS_MAX {
+            problems.push("1 to 3000 paths");
+        }
+        if wildcards > INVALIDATION_WILDCARDS_MAX {
+            problems.push("at most 15 paths with a wildcard");
+        }
+        let good = |path: &String| {
+            path.starts_with('/')
+                && path.len() <= 4000
+                && path.chars().all(|c| c.is_ascii_graphic())
+                && !path[..path.len() - 1].contains('*')
+        };
+        if !settings.paths.iter().all(good) {
+            problems.push(
+                "each path begins with '/', is URL-encoded ASCII of at most 4000 characters, and has '*' only at its end",
+            );
+        }
+        if settings.paths.iter().collect::<BTreeSet<_>>().len() != settings.paths.len() {
+            problems.push("a path is named twice");
+        }
+        problems
     }
 }
 
