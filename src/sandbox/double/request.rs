@@ -167,6 +167,29 @@ fn resource_arn(service: &str, resource: &str, caller: &Caller) -> String {
     }
 }
 
+/// The members under the names that the log uses: `Value` becomes `value`, `KeyId` becomes `key_id`.
+pub(super) fn in_snake_case(body: &Value) -> Value {
+    let Some(members) = body.as_object() else {
+        return json!({});
+    };
+    let rename = |name: &str| {
+        let mut out = String::with_capacity(name.len() + 2);
+        for (index, character) in name.char_indices() {
+            if character.is_ascii_uppercase() && index > 0 {
+                out.push('_');
+            }
+            out.push(character.to_ascii_lowercase());
+        }
+        out
+    };
+    Value::Object(
+        members
+            .iter()
+            .map(|(name, value)| (rename(name), value.clone()))
+            .collect(),
+    )
+}
+
 /// The pairs of a form or a query string, decoded.
 pub(super) fn pairs(text: &str) -> Vec<(String, String)> {
     let pieces = text.split('&').filter(|piece| !piece.is_empty());
