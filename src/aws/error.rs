@@ -33,7 +33,7 @@ pub enum Class {
 /// A call to AWS that did not end well.
 #[derive(Debug, Clone)]
 pub struct AwsError {
-    /// `ssm`, `cloudfront`, `cloudfront-keyvaluestore` or `s3`, as IAM spells it.
+    /// `ssm`, `cloudfront`, `cloudfront-keyvaluestore`, `cloudwatch` or `s3`, as IAM spells it.
     pub service: &'static str,
     pub operation: &'static str,
     /// What it was about, with its region.
@@ -127,6 +127,15 @@ impl AwsError {
         format!("{}:{action}", self.service)
     }
 
+    /// What it has to be granted on. A narrower scope than `*` leaves composite alarms out (CloudWatch API Reference,
+    /// "DescribeAlarms").
+    fn granted_on(&self) -> &str {
+        match (self.service, self.operation) {
+            ("cloudwatch", "DescribeAlarms") => "every resource (*)",
+            _ => &self.resource,
+        }
+    }
+
     /// The error of the step that made the call.
     pub fn job_error(&self) -> JobError {
         match self.class {
@@ -137,7 +146,7 @@ impl AwsError {
             Class::AccessDenied => JobError::new("aws_access_denied", self.to_string()).hint(format!(
                 "Grant {} on {} to the role or user Greenlight works under.",
                 self.permission(),
-                self.resource
+                self.granted_on()
             )),
             Class::Throttled => JobError::new("aws_throttled", self.to_string())
                 .hint("AWS limits the rate of calls; try again later, or have the limit raised."),
@@ -288,6 +297,31 @@ mod tests {
         }
         let seen = class_of(Some("ValidationException"), 400, "Pre-Condition failed");
         assert_eq!(seen, Class::Moved);
+    }
+
+    #[test]
+    fn a_hint_names_the_permission_and_what_to_grant_it_on() {
+        let denied = |service, operation, resource: &str| {
+            let error = AwsError {
+                service,
+                operation,
+                resource: resource.to_owned(),
+                class: Class::AccessDenied,
+                code: None,
+                message: String::new(),
+            };
+            error.job_error().hint.unwrap()
+        };
+        let hint = denied("cloudwatch", "DescribeAlarms", "alarm errors in eu-west-1");
+        assert!(
+            hint.starts_with("Grant cloudwatch:DescribeAlarms on every resource (*) to"),
+            "{hint}"
+        );
+        let hint = denied("s3", "ListObjectsV2", "bucket storefront-web");
+        assert!(
+            hint.starts_with("Grant s3:ListBucket on bucket storefront-web to"),
+            "{hint}"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! which knows what was intended and what the lease allows.
 
 pub mod cloudfront;
+pub mod cloudwatch;
 pub mod error;
 pub mod guard;
 pub mod kvs;
@@ -36,6 +37,7 @@ pub struct Aws {
     accounts: Arc<Mutex<HashMap<AwsAccount, SharedCredentialsProvider>>>,
     ssm: Arc<Mutex<HashMap<(AwsAccount, String), ssm::Ssm>>>,
     cloudfront: Arc<Mutex<HashMap<AwsAccount, cloudfront::CloudFront>>>,
+    cloudwatch: Arc<Mutex<HashMap<(AwsAccount, String), cloudwatch::CloudWatch>>>,
     kvs: Arc<Mutex<HashMap<AwsAccount, kvs::KeyValueStores>>>,
     s3: Arc<Mutex<HashMap<(AwsAccount, String), s3::S3>>>,
 }
@@ -65,6 +67,7 @@ impl Aws {
             accounts: Arc::default(),
             ssm: Arc::default(),
             cloudfront: Arc::default(),
+            cloudwatch: Arc::default(),
             kvs: Arc::default(),
             s3: Arc::default(),
         }
@@ -87,6 +90,16 @@ impl Aws {
         }
         let client = cloudfront::CloudFront::new(&self.config(account, CLOUDFRONT_REGION).await);
         lock(&self.cloudfront).entry(account.clone()).or_insert(client).clone()
+    }
+
+    /// CloudWatch of an account in a region.
+    pub async fn cloudwatch(&self, account: &AwsAccount, region: &str) -> cloudwatch::CloudWatch {
+        let key = (account.clone(), region.to_owned());
+        if let Some(client) = lock(&self.cloudwatch).get(&key) {
+            return client.clone();
+        }
+        let client = cloudwatch::CloudWatch::new(&self.config(account, region).await, region);
+        lock(&self.cloudwatch).entry(key).or_insert(client).clone()
     }
 
     /// CloudFront's key value stores of an account.
