@@ -51,7 +51,10 @@ WILDCARDS = {
         "a function at the edge logs where it runs, under a name that CloudFormation makes up",
 }
 # Calls of the service that the template's policy leaves out.
-NOT_IN_THE_TEMPLATE = {"ssm:DeleteParameter": "only with create_parameter, and the template makes the parameter"}
+NOT_IN_THE_TEMPLATE = {
+    "ssm:DeleteParameter": "only with create_parameter, and the template makes the parameter",
+    "cloudwatch:DescribeAlarms": "only with a check of alarms, and it has to be on `*`",
+}
 # S3's permissions have other names than its calls.
 PERMISSIONS = {"s3:ListObjectsV2": "s3:ListBucket", "s3:HeadObject": "s3:GetObject"}
 

@@ -9,6 +9,7 @@ import sys
 import urllib.request
 
 import boto3
+import botocore.model
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -276,6 +277,82 @@ def objects():
     expect(away["KeyCount"], 1)
 
 
+def alarms():
+    """CloudWatch. boto3 takes awsJson1.0 of the protocols that it could speak; the other one is asked for here."""
+    priority = botocore.model.PRIORITY_ORDERED_SUPPORTED_PROTOCOLS
+    for protocol in ("json", "smithy-rpc-v2-cbor"):
+        botocore.model.PRIORITY_ORDERED_SUPPORTED_PROTOCOLS = (protocol,)
+        cloudwatch = client("cloudwatch")
+        expect(cloudwatch.meta.service_model.resolved_protocol, protocol)
+        alarm_stories(cloudwatch)
+    botocore.model.PRIORITY_ORDERED_SUPPORTED_PROTOCOLS = priority
+
+
+def alarm_stories(cloudwatch):
+    metric = {
+        "Namespace": "Storefront",
+        "MetricName": "Errors",
+        "Dimensions": [{"Name": "Page", "Value": "\u00e9"}],
+        "Statistic": "Sum",
+        "Period": 60,
+        "EvaluationPeriods": 2,
+        "Threshold": 0.5,
+        "ComparisonOperator": "GreaterThanThreshold",
+        "AlarmActions": ["arn:aws:sns:eu-west-1:000000000000:releases"],
+    }
+    cloudwatch.put_metric_alarm(AlarmName="errors", Tags=[{"Key": "a", "Value": "b"}], **metric)
+    cloudwatch.put_metric_alarm(AlarmName="latency", **metric)
+    cloudwatch.put_composite_alarm(AlarmName="site", AlarmRule='ALARM("errors") OR ALARM("latency")')
+    message = refused("ValidationError", 400, cloudwatch.put_metric_alarm, AlarmName="x", **{**metric, "Period": 59})
+    expect("multiple of 60" in message, True)
+    clash = {"AlarmName": "errors", "AlarmRule": "FALSE"}
+    refused("ValidationError", 400, cloudwatch.put_composite_alarm, **clash)
+
+    both = {"AlarmTypes": ["MetricAlarm", "CompositeAlarm"]}
+    answer = cloudwatch.describe_alarms(AlarmNames=["errors", "site", "none"], **both)
+    (alarm,), (composite,) = answer["MetricAlarms"], answer["CompositeAlarms"]
+    expect({name: alarm[name] for name in metric}, metric)
+    expect(alarm["AlarmArn"], "arn:aws:cloudwatch:eu-west-1:000000000000:alarm:errors")
+    expect((alarm["StateValue"], alarm["ActionsEnabled"]), ("INSUFFICIENT_DATA", True))
+    expect(alarm["StateReason"], "Unchecked: Initial alarm creation")
+    expect(alarm["StateUpdatedTimestamp"].year >= 2024, True)
+    expect((composite["AlarmName"], composite["StateValue"]), ("site", "INSUFFICIENT_DATA"))
+    expect(cloudwatch.describe_alarms(AlarmNames=["site"])["CompositeAlarms"], [])
+
+    state = {"StateValue": "ALARM", "StateReason": "crossed", "StateReasonData": '{"count": 1}'}
+    cloudwatch.set_alarm_state(AlarmName="errors", **state)
+    (alarm,) = cloudwatch.describe_alarms(StateValue="ALARM", **both)["MetricAlarms"]
+    expect({name: alarm[name] for name in state}, state)
+    cloudwatch.put_metric_alarm(AlarmName="errors", **{**metric, "AlarmActions": []})
+    (alarm,) = cloudwatch.describe_alarms(StateValue="ALARM")["MetricAlarms"]
+    expect((alarm["AlarmName"], alarm["AlarmActions"]), ("errors", []))
+    acting = cloudwatch.describe_alarms(ActionPrefix="arn:aws:sns:")["MetricAlarms"]
+    expect([it["AlarmName"] for it in acting], ["latency"])
+    refused("ResourceNotFound", 404, cloudwatch.set_alarm_state, AlarmName="none", **state)
+    bad = {**state, "StateReasonData": "{"}
+    refused("InvalidFormat", 400, cloudwatch.set_alarm_state, AlarmName="errors", **bad)
+
+    pages = cloudwatch.get_paginator("describe_alarms").paginate(PaginationConfig={"PageSize": 1}, **both)
+    pages = [page["MetricAlarms"] + page["CompositeAlarms"] for page in pages]
+    expect([[it["AlarmName"] for it in page] for page in pages], [["errors"], ["latency"], ["site"]])
+    refused("InvalidNextToken", 400, cloudwatch.describe_alarms, NextToken="?")
+    names = [f"a{number}" for number in range(101)]
+    refused("ValidationError", 400, cloudwatch.describe_alarms, AlarmNames=names)
+    refused("UnknownOperationException", 404, cloudwatch.list_dashboards)
+
+    admin("/alarms", {"region": "eu-west-1", "name": "site", "composite": True, "state": "OK", "reason": "fine"})
+    (composite,) = cloudwatch.describe_alarms(**both)["CompositeAlarms"]
+    expect((composite["StateValue"], composite["StateReason"]), ("OK", "fine"))
+    admin("/faults", {"operation": "DescribeAlarms", "action": "access_denied", "times": 1})
+    message = refused("AccessDenied", 403, cloudwatch.describe_alarms)
+    expect("cloudwatch:DescribeAlarms" in message, True)
+    expect(client("cloudwatch", region="us-east-1").describe_alarms()["MetricAlarms"], [])
+    refused("ResourceNotFound", 404, cloudwatch.delete_alarms, AlarmNames=["errors", "site", "none"])
+    left = cloudwatch.describe_alarms(**both)
+    expect([it["AlarmName"] for it in left["MetricAlarms"] + left["CompositeAlarms"]], ["latency"])
+    cloudwatch.delete_alarms(AlarmNames=["latency"])
+
+
 def faults():
     ssm = client("ssm")
     admin("/faults", {"operation": "GetParameter", "action": "throttle", "times": 1})
@@ -292,5 +369,6 @@ invalidations()
 roles()
 stores()
 objects()
+alarms()
 faults()
 print("ok")

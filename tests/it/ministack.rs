@@ -4,9 +4,11 @@
 //! the quotas are not kept.
 
 use aws_sdk_cloudfrontkeyvaluestore::config::Builder;
+use aws_sdk_cloudwatch::types::{ComparisonOperator, StateValue, Statistic};
 use greenlight::{
     aws::{
         Aws,
+        cloudwatch::AlarmState,
         error::Class,
         guard::WriteGuard,
         kvs::{KeyValueStores, LiteralEndpoint, Update},
@@ -264,4 +266,51 @@ async fn environments_that_share_a_store_are_promoted_at_once() {
         api.end_as(id, "succeeded").await;
         assert_eq!(store.active(&format!("storefront/{n}")).await.as_deref(), Some("1.0.0"));
     }
+}
+
+/// It speaks RPC v2 CBOR, and reads a composite alarm's rule. Where it differs from AWS: a composite alarm that is new
+/// is evaluated in the call that makes it, so that it is never `INSUFFICIENT_DATA`.
+#[tokio::test]
+async fn alarms_of_both_kinds_are_read_page_by_page() {
+    let ministack = ministack().await;
+    let client = aws_sdk_cloudwatch::Client::new(&ministack.sdk(REGION));
+    let mut wanted: Vec<String> = (0..110).map(|number| format!("watched-{number:03}")).collect();
+    for name in &wanted {
+        let put = client.put_metric_alarm().alarm_name(name).namespace("Storefront");
+        let put = put.metric_name("Errors").statistic(Statistic::Sum).threshold(1.0);
+        let put = put.comparison_operator(ComparisonOperator::GreaterThanThreshold);
+        put.period(60).evaluation_periods(1).send().await.unwrap();
+    }
+    let set = async |name: &str, state: StateValue, reason: &str| {
+        let set = client.set_alarm_state().alarm_name(name).state_value(state);
+        set.state_reason(reason).send().await.unwrap();
+    };
+    set("watched-000", StateValue::Alarm, "Threshold Crossed").await;
+    set("watched-109", StateValue::Ok, "all is well").await;
+    let composite = client.put_composite_alarm().alarm_name("watched-all");
+    composite.alarm_rule("ALARM(\"watched-000\")").send().await.unwrap();
+    wanted.push("watched-all".to_owned());
+    let asked: Vec<String> = wanted.iter().cloned().chain(["none".to_owned()]).collect();
+
+    let account: AwsAccount = serde_json::from_value(json!({"region": REGION})).unwrap();
+    let aws = Aws::with_config(&ministack.sdk(REGION));
+    let alarms = aws.cloudwatch(&account, REGION).await.alarms(&asked).await.unwrap();
+    let found: Vec<&str> = alarms.iter().map(|alarm| alarm.name.as_str()).collect();
+    assert_eq!(found, wanted, "every page, and nothing that is not there");
+    let said = |name: &str| {
+        let alarm = alarms.iter().find(|alarm| alarm.name == name).unwrap();
+        assert!(alarm.updated_at.is_some(), "{alarm:?}");
+        (alarm.state, alarm.reason.as_str())
+    };
+    assert_eq!(said("watched-000"), (AlarmState::Alarm, "Threshold Crossed"));
+    assert_eq!(said("watched-001").0, AlarmState::InsufficientData, "a new one");
+    assert_eq!(said("watched-109"), (AlarmState::Ok, "all is well"));
+    assert_eq!(said("watched-all").0, AlarmState::Alarm);
+    let elsewhere = aws
+        .cloudwatch(&account, SECOND_REGION)
+        .await
+        .alarms(&asked)
+        .await
+        .unwrap();
+    assert_eq!(elsewhere, []);
 }

@@ -5,6 +5,10 @@
 
 use aws_config::sts::AssumeRoleProvider;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use greenlight::{
+    aws::{Aws, error::Class},
+    domain::environment::AwsAccount,
+};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -239,4 +243,16 @@ async fn an_assumed_role_works_in_its_own_account() {
         .build();
     let there = value_of(&aws_sdk_ssm::Client::new(&theirs), PARAMETER).await;
     assert_eq!(active(there).as_deref(), Some("1.0.0"));
+}
+
+/// moto answers CloudWatch's awsJson1.0 and awsQuery. To RPC v2 CBOR, which the Rust SDK speaks, it says 404 in HTML.
+/// (A new alarm is `OK` there, where AWS says `INSUFFICIENT_DATA`; PutCompositeAlarm fails with 500.) So alarms can't
+/// be read from it; but that must be said, and never taken for alarms that are not there.
+#[tokio::test]
+async fn alarms_that_cannot_be_read_are_an_error_and_not_none() {
+    let moto = moto().await;
+    let account: AwsAccount = serde_json::from_value(json!({"region": REGION})).unwrap();
+    let cloudwatch = Aws::with_config(&moto.sdk(REGION)).cloudwatch(&account, REGION).await;
+    let error = cloudwatch.alarms(&["errors".to_owned()]).await.unwrap_err();
+    assert_eq!((error.class, error.code.as_deref()), (Class::Refused, None), "{error}");
 }

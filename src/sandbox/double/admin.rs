@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::cloudfront::store::Distribution;
+use super::cloudwatch;
 use super::faults::{Fault, FaultAction, FaultView};
 use super::server::Shared;
 use super::state::Role;
@@ -25,6 +26,7 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/faults/{id}/release", post(release_fault))
         .route("/distributions", post(add_distribution))
         .route("/key-value-stores", post(add_key_value_store))
+        .route("/alarms", post(put_alarm))
         .route("/roles", post(register_role))
         .route("/clock", post(advance_clock))
         .fallback(unknown)
@@ -36,7 +38,7 @@ async fn health(State(shared): State<Shared>) -> Json<Value> {
         "status": "ok",
         "account_id": world.options.account_id,
         "now": world.clock.now(),
-        "services": ["ssm", "cloudfront", "cloudfront-keyvaluestore", "s3", "sts"],
+        "services": ["ssm", "cloudfront", "cloudfront-keyvaluestore", "cloudwatch", "s3", "sts"],
     }))
 }
 
@@ -213,6 +215,35 @@ async fn add_key_value_store(State(shared): State<Shared>, Json(request): Json<K
     let now = world.clock.now();
     let arn = world.change(|state| state.add_key_value_store(account, &request.name, now));
     (StatusCode::CREATED, Json(json!({ "arn": arn }))).into_response()
+}
+
+/// An alarm to make, or to set: `{"region":"eu-west-1","name":"errors","state":"ALARM"}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AlarmRequest {
+    region: String,
+    name: String,
+    account: Option<String>,
+    #[serde(default)]
+    composite: bool,
+    state: Option<String>,
+    #[serde(default)]
+    reason: String,
+}
+
+async fn put_alarm(State(shared): State<Shared>, Json(request): Json<AlarmRequest>) -> Response {
+    let world = &shared.world;
+    let account = request.account.as_deref().unwrap_or(&world.options.account_id);
+    let state = request.state.as_deref().map(|state| (state, request.reason.as_str()));
+    let (region, name) = (&request.region, &request.name);
+    match cloudwatch::admit(world, account, region, name, request.composite, state) {
+        Ok(()) => (
+            StatusCode::CREATED,
+            Json(json!({ "name": name, "region": region, "account": account })),
+        )
+            .into_response(),
+        Err(error) => refuse(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()),
+    }
 }
 
 #[derive(Debug, Deserialize)]

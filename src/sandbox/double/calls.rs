@@ -26,11 +26,13 @@ pub struct Call {
     pub account: String,
     /// The region of its credential scope, or its region set; empty when the signature was refused.
     pub region: String,
-    /// `ssm`, `cloudfront`, `cloudfront-keyvaluestore`, `s3` or `sts`, as the credential scope says.
+    /// `ssm`, `cloudfront`, `cloudfront-keyvaluestore`, `monitoring` (CloudWatch), `s3` or `sts`, as the credential
+    /// scope says.
     pub service: String,
     /// `PutParameter`, for instance; empty when it could not be told.
     pub operation: String,
-    /// The parameter, distribution, key value store (its ARN), `bucket` or `bucket/key`, or role that it is about.
+    /// The parameter, distribution, key value store (its ARN), alarm (or alarms, with commas), `bucket` or `bucket/key`,
+    /// or role that it is about.
     pub resource: Option<String>,
     /// The `x-amzn-RequestId` of its answer.
     pub request_id: String,

@@ -1,4 +1,4 @@
-//! Errors as AWS words them, and the four shapes in which its protocols put them on the wire.
+//! Errors as AWS words them, and the shapes in which its protocols put them on the wire.
 //!
 //! An error here is always an answer that a real AWS endpoint could give: never HTML, never a body
 //! that an SDK would mistake for a network fault.
@@ -10,11 +10,15 @@ use serde_json::json;
 use thiserror::Error;
 
 use super::xml::Xml;
+use super::{cbor, cloudwatch};
 
 /// The XML namespace of CloudFront's API version 2020-05-31.
 pub(super) const CLOUDFRONT_NAMESPACE: &str = "http://cloudfront.amazonaws.com/doc/2020-05-31/";
 /// The XML namespace of the STS API version 2011-06-15.
 pub(super) const STS_NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+
+const SMITHY_PROTOCOL: HeaderName = HeaderName::from_static("smithy-protocol");
+const QUERY_ERROR: HeaderName = HeaderName::from_static("x-amzn-query-error");
 
 /// An error answer: HTTP status, AWS error code, and the message if the service sends one.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -57,6 +61,10 @@ impl AwsError {
 pub(super) enum Protocol {
     /// awsJson1.1: SSM.
     Json,
+    /// awsJson1.0 of a service that spoke awsQuery first: CloudWatch. An error's old code is in a header.
+    QueryJson,
+    /// Smithy's RPC v2 with CBOR, of such a service too: CloudWatch.
+    Cbor,
     /// restXml: CloudFront.
     RestXml,
     /// restJson1: KeyValueStore.
@@ -79,6 +87,10 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn ok(body: String) -> Self {
+        Self::bytes(body.into_bytes())
+    }
+
+    pub(super) fn bytes(body: Vec<u8>) -> Self {
         Self {
             status: 200,
             headers: HeaderMap::new(),
@@ -108,6 +120,8 @@ impl Protocol {
     fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/x-amz-json-1.1",
+            Self::QueryJson => "application/x-amz-json-1.0",
+            Self::Cbor => "application/cbor",
             Self::RestJson => "application/json",
             Self::RestXml | Self::Query => "text/xml",
             Self::S3 => "application/xml",
@@ -134,6 +148,10 @@ impl Protocol {
         if let Ok(id) = HeaderValue::from_str(request_id) {
             headers.insert(self.request_id(), id);
         }
+        if self == Self::Cbor {
+            // Every answer says so (Smithy, *Smithy RPC v2 CBOR protocol*).
+            headers.insert(SMITHY_PROTOCOL, HeaderValue::from_static("rpc-v2-cbor"));
+        }
         headers.extend(answer.headers);
         response
     }
@@ -145,6 +163,7 @@ impl Protocol {
                 Some(message) => json!({ "__type": error.code, "message": message }).to_string(),
                 None => json!({ "__type": error.code }).to_string(),
             },
+            Self::QueryJson | Self::Cbor => return self.query_compatible_error(error),
             Self::RestXml => error_xml(CLOUDFRONT_NAMESPACE, error, request_id),
             Self::Query => error_xml(STS_NAMESPACE, error, request_id),
             Self::S3 => Xml::bare_document("Error", |xml| {
@@ -161,13 +180,30 @@ impl Protocol {
             _ => answer,
         }
     }
+
+    /// The error named by its shape, and beside it the code that awsQuery has for it (Smithy, *awsQueryCompatible
+    /// trait*). AWS adds that for clients that ask (`x-amzn-query-mode`), which every SDK of such a service does.
+    fn query_compatible_error(self, error: &AwsError) -> Answer {
+        let body = json!({ "__type": cloudwatch::error_shape(&error.code), "message": error.message });
+        let answer = match self {
+            Self::Cbor => Answer::bytes(cbor::write(&body)),
+            _ => Answer::json(&body),
+        };
+        answer
+            .with_status(error.status)
+            .with_header(QUERY_ERROR, &format!("{};{}", error.code, fault(error)))
+    }
+}
+
+/// Who is to blame.
+fn fault(error: &AwsError) -> &'static str {
+    if error.status >= 500 { "Receiver" } else { "Sender" }
 }
 
 fn error_xml(namespace: &str, error: &AwsError, request_id: &str) -> String {
-    let fault = if error.status >= 500 { "Receiver" } else { "Sender" };
     Xml::document("ErrorResponse", namespace, |xml| {
         xml.element("Error", |xml| {
-            xml.leaf("Type", fault);
+            xml.leaf("Type", fault(error));
             xml.leaf("Code", &error.code);
             xml.leaf("Message", error.message.as_deref().unwrap_or_default());
         });

@@ -16,8 +16,8 @@ use super::world::lock;
 /// What happens to a call that a fault matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultAction {
-    /// `ThrottlingException` (SSM, 400; KeyValueStore, 429), `Throttling` (CloudFront, STS, 400) or `SlowDown` (S3, 503);
-    /// no effect.
+    /// `ThrottlingException` (SSM, 400; KeyValueStore, 429), `Throttling` (CloudFront, CloudWatch, STS, 400) or
+    /// `SlowDown` (S3, 503); no effect.
     Throttle,
     /// 503 `ServiceUnavailable`, no effect.
     Unavailable,
@@ -50,8 +50,8 @@ pub enum FaultAction {
     },
     /// Reads see the state before the latest change: `GetParameter` and `GetParameters` answer with
     /// the previous version (not found when there is none), `GetInvalidation` with `InProgress`, a store's
-    /// `DescribeKeyValueStore` and `GetKey` with the ETag and the value before the latest change of the store.
-    /// Other calls answer normally.
+    /// `DescribeKeyValueStore` and `GetKey` with the ETag and the value before the latest change of the store,
+    /// `DescribeAlarms` with the region's alarms before the latest change to any of them. Other calls answer normally.
     StaleRead,
 }
 
@@ -64,7 +64,8 @@ pub struct Fault {
     pub account: Option<String>,
     /// The region of the credential scope (`*` for KeyValueStore); `None` for any.
     pub region: Option<String>,
-    /// A part of the parameter name, distribution id, store ARN, bucket and key, or role ARN; `None` for any.
+    /// A part of the parameter name, distribution id, store ARN, alarm's name, bucket and key, or role ARN; `None` for
+    /// any.
     pub resource_contains: Option<String>,
     /// So many matching calls pass first.
     pub skip: u64,

@@ -1,4 +1,5 @@
-//! The strict AWS double: SSM Parameter Store, CloudFront invalidations, KeyValueStore, S3 and STS on one port.
+//! The strict AWS double: SSM Parameter Store, CloudFront invalidations, KeyValueStore, CloudWatch alarms, S3 and STS on
+//! one port.
 //!
 //! It speaks the services' own wire formats, so the real SDKs are its clients, and it keeps to what
 //! AWS documents where the usual emulators don't: invalidations are `InProgress` for a while, quotas
@@ -25,8 +26,10 @@
 mod admin;
 mod auth;
 mod calls;
+mod cbor;
 mod clock;
 mod cloudfront;
+mod cloudwatch;
 mod cut;
 mod error;
 mod faults;
@@ -55,6 +58,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use calls::{Call, Outcome};
 pub use clock::DoubleClock;
+pub use cloudwatch::AlarmView;
 pub use error::AwsError;
 pub use faults::{Fault, FaultAction, FaultHandle, FaultView, Faults};
 pub use s3::StoredObject;

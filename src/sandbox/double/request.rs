@@ -10,7 +10,7 @@ use super::auth::Caller;
 use super::error::{Answer, AwsError, Protocol};
 use super::faults::FaultAction;
 use super::world::World;
-use super::{cloudfront, kvs, s3, ssm, sts};
+use super::{cloudfront, cloudwatch, kvs, s3, ssm, sts};
 
 /// A request as far as it could be understood; what could not becomes the error in `command`.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub(super) struct Parsed {
 pub(super) enum Command {
     Ssm(ssm::Command),
     CloudFront(cloudfront::Command),
+    CloudWatch(cloudwatch::Command),
     Kvs(kvs::Command),
     S3(s3::Command),
     Sts(sts::Command),
@@ -46,6 +47,7 @@ impl Parsed {
         match service {
             "ssm" => ssm::read(target(parts), body),
             "cloudfront" => cloudfront::read(&parts.method, parts.uri.path(), parts.uri.query(), body),
+            cloudwatch::SERVICE => cloudwatch::read(parts, body),
             kvs::SERVICE => {
                 let (path, query) = (parts.uri.path(), parts.uri.query());
                 kvs::read(&parts.method, path, query, &parts.headers, body)
@@ -72,6 +74,7 @@ impl Command {
         match self {
             Self::Ssm(command) => command.apply(world, caller, stale),
             Self::CloudFront(command) => command.apply(world, caller, stale),
+            Self::CloudWatch(command) => command.apply(world, caller, stale),
             Self::Kvs(command) => command.apply(world, caller, stale),
             Self::S3(command) => command.apply(world, caller, request_id),
             Self::Sts(command) => command.apply(world, caller, request_id),
@@ -88,9 +91,12 @@ pub(super) fn protocol(service: Option<&str>, parts: &Parts) -> Protocol {
     match service {
         Some("ssm") => Protocol::Json,
         Some("cloudfront") => Protocol::RestXml,
+        Some(cloudwatch::SERVICE) => cloudwatch::protocol(parts),
         Some(kvs::SERVICE) => Protocol::RestJson,
         Some("sts") => Protocol::Query,
         Some("s3") => Protocol::S3,
+        _ if cloudwatch::is_cbor(parts) => Protocol::Cbor,
+        _ if target(parts).is_some_and(cloudwatch::is_target) => Protocol::QueryJson,
         _ if target(parts).is_some() => Protocol::Json,
         _ if parts.uri.path().starts_with(kvs::ROOT) => Protocol::RestJson,
         _ if parts.uri.path() == "/" => Protocol::Query,
@@ -139,9 +145,13 @@ pub(super) fn fault_error(
                 "s3" => s3::action(operation),
                 _ => operation,
             };
+            let prefix = match service {
+                cloudwatch::SERVICE => "cloudwatch",
+                other => other,
+            };
             let message = format!(
-                "User: {} is not authorized to perform: {service}:{action} on resource: {} because no \
-                 identity-based policy allows the {service}:{action} action",
+                "User: {} is not authorized to perform: {prefix}:{action} on resource: {} because no \
+                 identity-based policy allows the {prefix}:{action} action",
                 caller.arn,
                 resource_arn(service, resource.unwrap_or("*"), caller),
             );
@@ -163,8 +173,33 @@ fn resource_arn(service: &str, resource: &str, caller: &Caller) -> String {
         "ssm" => ssm::names::arn(&caller.account, &caller.region, resource),
         "cloudfront" => cloudfront::arn(&caller.account, resource),
         "s3" => s3::arn(resource),
+        // Reading names several alarms; it is asked for all of them.
+        cloudwatch::SERVICE => cloudwatch::arn(&caller.account, &caller.region, "*"),
         _ => resource.to_owned(),
     }
+}
+
+/// The members under the names that the log uses: `Value` becomes `value`, `KeyId` becomes `key_id`.
+pub(super) fn in_snake_case(body: &Value) -> Value {
+    let Some(members) = body.as_object() else {
+        return json!({});
+    };
+    let rename = |name: &str| {
+        let mut out = String::with_capacity(name.len() + 2);
+        for (index, character) in name.char_indices() {
+            if character.is_ascii_uppercase() && index > 0 {
+                out.push('_');
+            }
+            out.push(character.to_ascii_lowercase());
+        }
+        out
+    };
+    Value::Object(
+        members
+            .iter()
+            .map(|(name, value)| (rename(name), value.clone()))
+            .collect(),
+    )
 }
 
 /// The pairs of a form or a query string, decoded.

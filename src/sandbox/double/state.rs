@@ -1,5 +1,5 @@
-//! Everything that the double remembers: parameters, distributions and key value stores by account, buckets, sessions
-//! and roles.
+//! Everything that the double remembers: parameters, distributions, alarms and key value stores by account, buckets,
+//! sessions and roles.
 //!
 //! Plain data without locks or time; `world` guards it and decides when it is saved.
 
@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::cloudfront::store::Distribution;
+use super::cloudwatch::store::Alarms;
 use super::kvs::{self, store::KeyValueStore};
 use super::s3::store::Bucket;
 use super::ssm::store::Parameters;
@@ -29,6 +30,8 @@ pub(super) struct State {
 #[serde(default)]
 pub(super) struct Account {
     regions: BTreeMap<String, Parameters>,
+    /// By region.
+    alarms: BTreeMap<String, Alarms>,
     /// CloudFront is global: no region.
     pub distributions: BTreeMap<String, Distribution>,
     /// By ARN; global too.
@@ -66,6 +69,14 @@ impl State {
 
     pub(super) fn parameters_mut(&mut self, account: &str, region: &str) -> &mut Parameters {
         self.account_mut(account).regions.entry(region.to_owned()).or_default()
+    }
+
+    pub(super) fn alarms(&self, account: &str, region: &str) -> Option<&Alarms> {
+        self.account(account)?.alarms.get(region)
+    }
+
+    pub(super) fn alarms_mut(&mut self, account: &str, region: &str) -> &mut Alarms {
+        self.account_mut(account).alarms.entry(region.to_owned()).or_default()
     }
 
     pub(super) fn distribution(&self, account: &str, id: &str) -> Option<&Distribution> {

@@ -118,7 +118,7 @@ async fn boto3_reads_the_same_wire_formats() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.trim() == "ok", "{said}\n{complained}");
-    for operation in ["AssumeRole", "UpdateKeys"] {
+    for operation in ["AssumeRole", "UpdateKeys", "PutCompositeAlarm"] {
         let calls = double.calls();
         let mut calls = calls.iter().filter(|call| call.operation == operation);
         assert!(calls.any(|call| call.outcome.is_ok()), "{operation}");

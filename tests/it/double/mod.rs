@@ -2,6 +2,7 @@
 
 mod admin;
 mod cloudfront;
+mod cloudwatch;
 mod faults;
 mod identity;
 mod kvs;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::auth::Caller;
 use super::error::{Answer, AwsError};
-use super::request::Parsed;
+use super::request::{Parsed, in_snake_case};
 use super::world::World;
 use names::Reference;
 use store::Put;
@@ -137,29 +137,6 @@ pub(super) fn read(target: Option<&str>, body: &[u8]) -> Parsed {
         details: in_snake_case(&body),
         command: command.map(super::request::Command::Ssm),
     }
-}
-
-/// The members under the names that the log uses: `Value` becomes `value`, `KeyId` becomes `key_id`.
-fn in_snake_case(body: &Value) -> Value {
-    let Some(members) = body.as_object() else {
-        return json!({});
-    };
-    let rename = |name: &str| {
-        let mut out = String::with_capacity(name.len() + 2);
-        for (index, character) in name.char_indices() {
-            if character.is_ascii_uppercase() && index > 0 {
-                out.push('_');
-            }
-            out.push(character.to_ascii_lowercase());
-        }
-        out
-    };
-    Value::Object(
-        members
-            .iter()
-            .map(|(name, value)| (rename(name), value.clone()))
-            .collect(),
-    )
 }
 
 fn names_joined(body: &Value) -> Option<String> {
