@@ -4,6 +4,9 @@
 //! still land. (In a KeyValueStore the next answered write fences it; then nothing is left to watch for.) So
 //! this step watches each pointer until none can, puts right what does land (and sends edge TTL and
 //! invalidation again), looks once more, and records the new state in the transaction that ends the job.
+//!
+//! It asks whether a write may still land **before** it looks: one that landed between a look and the end of the
+//! watch would be seen by nobody.
 
 use std::collections::BTreeMap;
 
@@ -65,7 +68,9 @@ impl StepRunner for Settle {
         let StepParams::Settle { flips, record } = &context.step.params else {
             return Err(wrong_params(context));
         };
-        let finals = self.look(context, flips).await?;
+        let words = last_words(context, flips);
+        let late = may_still_land(context, &words).await?;
+        let finals = self.look(context, words).await?;
         if let Some(error) = unsettled(context, &finals) {
             return Err(error);
         }
@@ -75,10 +80,8 @@ impl StepRunner for Settle {
         let landed = note_landed(context, seen).await?;
         let mut connection = context.store.pool().acquire().await.map_err(StoreError::from)?;
         let known = pointers::of_environment(&mut connection, context.job.environment_id).await?;
-        let watch_secs = context.config.late_write_watch.as_secs_f64();
         let (mut settled, mut warnings) = (Vec::new(), Vec::new());
         let mut wrong: BTreeMap<Name, Values> = BTreeMap::new();
-        let mut late: f64 = 0.0;
         for last in &finals {
             let observed = last
                 .observed
@@ -104,8 +107,6 @@ impl StepRunner for Settle {
                     observed,
                 ));
             }
-            let left = pointers::late_for(&mut connection, &last.key, last.expected.as_deref(), watch_secs).await?;
-            late = late.max(left.unwrap_or(0.0));
             settled.push(settled_pointer(last, observed, drift, before, record));
         }
         drop(connection);
@@ -148,29 +149,13 @@ impl StepRunner for Settle {
 }
 
 impl Settle {
-    /// Every pointer that the flips have left somewhere, and what it says now.
-    async fn look(&self, context: &StepContext, flips: &[i32]) -> Result<Vec<Final>, StepError> {
+    /// What every pointer says now that the flips have left somewhere.
+    async fn look(
+        &self,
+        context: &StepContext,
+        mut last: BTreeMap<(Name, String), LastWord>,
+    ) -> Result<Vec<Final>, StepError> {
         let environment = context.environment()?;
-        // Later flips (those that put a late write right) have the last word on a target.
-        let mut last: BTreeMap<(Name, String), LastWord> = BTreeMap::new();
-        for step in flips.iter().filter_map(|position| context.other(*position)) {
-            let Some(component) = &step.component else { continue };
-            let output = FlipOutput::of(step);
-            for (target, after) in output.targets {
-                let key = (component.clone(), target);
-                // What was there before the first of them stays what was found.
-                let found = last.remove(&key).map_or(after.found, |earlier| earlier.found);
-                let left = after.outcome == "left";
-                last.insert(
-                    key,
-                    LastWord {
-                        expected: after.value,
-                        found,
-                        left,
-                    },
-                );
-            }
-        }
         let mut looks = Vec::new();
         for component in &environment.components {
             let router = traffic::router(&self.aws, &environment.aws, component);
@@ -208,6 +193,49 @@ impl Settle {
         }
         Ok(finals)
     }
+}
+
+/// What the flips have left, by component and target.
+fn last_words(context: &StepContext, flips: &[i32]) -> BTreeMap<(Name, String), LastWord> {
+    // Later flips (those that put a late write right) have the last word on a target.
+    let mut last: BTreeMap<(Name, String), LastWord> = BTreeMap::new();
+    for step in flips.iter().filter_map(|position| context.other(*position)) {
+        let Some(component) = &step.component else { continue };
+        let output = FlipOutput::of(step);
+        for (target, after) in output.targets {
+            let key = (component.clone(), target);
+            // What was there before the first of them stays what was found.
+            let found = last.remove(&key).map_or(after.found, |earlier| earlier.found);
+            let left = after.outcome == "left";
+            last.insert(
+                key,
+                LastWord {
+                    expected: after.value,
+                    found,
+                    left,
+                },
+            );
+        }
+    }
+    last
+}
+
+/// Seconds for which a write of another value may still land on one of the pointers.
+async fn may_still_land(context: &StepContext, words: &BTreeMap<(Name, String), LastWord>) -> Result<f64, StepError> {
+    let environment = context.environment()?;
+    let watch_secs = context.config.late_write_watch.as_secs_f64();
+    let mut connection = context.store.pool().acquire().await.map_err(StoreError::from)?;
+    let mut late: f64 = 0.0;
+    for component in &environment.components {
+        for identity in component.pointers(&environment.aws) {
+            if let Some(word) = words.get(&(component.name.clone(), identity.target)) {
+                let expected = word.expected.as_deref();
+                let left = pointers::late_for(&mut connection, &identity.key, expected, watch_secs).await?;
+                late = late.max(left.unwrap_or(0.0));
+            }
+        }
+    }
+    Ok(late)
 }
 
 /// True when a step of this round and direction has failed.

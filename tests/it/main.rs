@@ -21,6 +21,7 @@ mod idempotency;
 mod kvs;
 mod layers;
 mod ministack;
+mod model;
 mod moto;
 mod previews;
 mod private_postgres;
