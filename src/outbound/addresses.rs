@@ -52,11 +52,15 @@ impl AllowList {
     }
 }
 
-const NOT_PUBLIC_V4: [Ipv4Net; 15] = [
+const NOT_PUBLIC_V4: [Ipv4Net; 16] = [
     v4([0, 0, 0, 0], 8),
     v4([10, 0, 0, 0], 8),
+    // Shared (carriers); Alibaba's metadata lies here.
     v4([100, 64, 0, 0], 10),
     v4([127, 0, 0, 0], 8),
+    // Azure's services for its own virtual machines, metadata among them: public only by its looks.
+    v4([168, 63, 129, 16], 32),
+    // Link-local: the metadata of most clouds, and ECS's credentials.
     v4([169, 254, 0, 0], 16),
     v4([172, 16, 0, 0], 12),
     v4([192, 0, 0, 0], 24),
@@ -101,9 +105,17 @@ fn is_public(address: IpAddr) -> bool {
             is_public_v4(Ipv4Addr::new(a, b, c, d))
         }
         IpAddr::V6(address) => {
-            GLOBAL_V6.contains(&address) && !NOT_PUBLIC_V6.iter().any(|network| network.contains(&address))
+            GLOBAL_V6.contains(&address)
+                && !NOT_PUBLIC_V6.iter().any(|network| network.contains(&address))
+                && !is_isatap(address)
         }
     }
+}
+
+/// RFC 5214, section 6.1: an IPv4 address as the last two groups, in a network of any prefix.
+fn is_isatap(address: Ipv6Addr) -> bool {
+    let [.., a, b, _, _] = address.segments();
+    b == 0x5efe && (a & !0x0200) == 0
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
@@ -124,6 +136,7 @@ mod tests {
             "93.184.215.14",
             "1.1.1.1",
             "13.224.0.1",
+            "168.63.129.17",
             "2606:4700::1111",
             "2a00:1450::1",
             "64:ff9b::1.1.1.1",
@@ -141,11 +154,13 @@ mod tests {
             "100.100.100.200",
             "127.0.0.1",
             "127.8.8.8",
+            "168.63.129.16",
             "169.254.169.254",
             "169.254.170.2",
             "172.16.0.1",
             "172.31.255.255",
             "192.0.0.192",
+            "192.88.99.1",
             "192.168.1.1",
             "198.19.0.1",
             "203.0.113.1",
@@ -157,7 +172,13 @@ mod tests {
             "::ffff:10.0.0.1",
             "::127.0.0.1",
             "64:ff9b::a9fe:a9fe",
+            "::ffff:0:169.254.169.254",
+            "64:ff9b::10.0.0.1",
             "64:ff9b:1::1",
+            "2a00:1450::5efe:a9fe:a9fe",
+            "2a00:1450::200:5efe:10.0.0.1",
+            "5f00::1",
+            "3fff::1",
             "2002:a9fe:a9fe::1",
             "2001::1",
             "fe80::1",

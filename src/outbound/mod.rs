@@ -6,25 +6,34 @@
 //! ```
 //! **Invariant:** what is connected to is what was looked at. A name is resolved once, by [`GuardedResolver`],
 //! whose answer is what the client connects to: a second answer for the same name (DNS rebinding) is never asked
-//! for. Redirects are not followed, and no proxy of the environment is used.
+//! for. Redirects are not followed, no proxy of the environment is used, and nothing of an answer is decompressed.
+//!
+//! `addresses` has what may be reached, `resolver` how a name becomes an address.
 
 mod addresses;
+mod resolver;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use futures::FutureExt;
 use reqwest::{
-    Client, StatusCode, Url,
-    dns::{Addrs, Name, Resolve, Resolving},
-    header::{HOST, HeaderMap, HeaderValue},
+    Client, Method, Response, StatusCode, Url,
+    header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING},
     redirect::Policy,
 };
 
-pub use self::addresses::{AllowList, InvalidNetwork};
+use self::resolver::{GuardedResolver, SystemLookup};
+pub use self::{
+    addresses::{AllowList, InvalidNetwork},
+    resolver::Lookup,
+};
 
 /// Clients that are kept: one for each host and address that is asked.
 const CLIENTS_MAX: usize = 256;
@@ -46,22 +55,48 @@ pub enum OutboundError {
 
 const ALLOW_HINT: &str = "the operator can allow it with GREENLIGHT_OUTBOUND_ALLOW";
 
-/// One question.
-#[derive(Debug, Clone)]
+/// One question. It can't be printed: what it carries may be secret.
+#[derive(Clone)]
 pub struct Question<'a> {
+    pub method: Method,
     pub url: &'a str,
     /// Where to connect to, instead of what the host resolves to: `address` or `address:port`.
     pub address: Option<&'a str>,
+    /// The body's length is not theirs to say: that is left out.
     pub headers: HeaderMap,
-    /// For all of it, from resolving to the last byte of the headers.
+    pub body: Option<Vec<u8>>,
+    /// Bytes of the answer's body that are read at most; 0: none.
+    pub read_bytes: usize,
+    /// For all of it, from resolving to the last byte read.
     pub timeout: Duration,
 }
 
-/// What came back. The body is not read.
+impl<'a> Question<'a> {
+    /// A GET without headers of its own, of whose answer no body is read.
+    pub fn get(url: &'a str, timeout: Duration) -> Self {
+        Self {
+            method: Method::GET,
+            url,
+            address: None,
+            headers: HeaderMap::new(),
+            body: None,
+            read_bytes: 0,
+            timeout,
+        }
+    }
+}
+
+/// What came back.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
+    /// As it came over the line, up to [`Question::read_bytes`] of it.
+    pub body: Vec<u8>,
+    /// The body goes on behind what was read, or may: nobody waited to see.
+    pub truncated: bool,
+    /// From asking until the last byte that was read.
+    pub took: Duration,
 }
 
 /// By host, and by the address to connect to if one was named.
@@ -71,22 +106,33 @@ type Clients = HashMap<(String, Option<IpAddr>), Client>;
 #[derive(Debug, Clone)]
 pub struct Outbound {
     allow: Arc<AllowList>,
+    lookup: Arc<dyn Lookup>,
     clients: Arc<Mutex<Clients>>,
 }
 
 impl Outbound {
     pub fn new(allow: AllowList) -> Self {
+        Self::with_lookup(allow, Arc::new(SystemLookup))
+    }
+
+    /// Names are looked up by `lookup`, not by the system. What it finds is guarded all the same.
+    pub fn with_lookup(allow: AllowList, lookup: Arc<dyn Lookup>) -> Self {
         Self {
             allow: Arc::new(allow),
+            lookup,
             clients: Arc::default(),
         }
     }
 
-    /// Sends a GET, on a connection of its own: the next one may reach another host behind the same name.
+    /// Asks once, on a connection of its own: the next one may reach another host behind the same name. An answer
+    /// is whatever came back, a redirect and a 500 too. Bounded in time and in bytes, whatever the other side does.
     ///
     /// # Errors
-    /// [`OutboundError::Forbidden`] before anything is sent; safe to repeat.
-    pub async fn get(&self, question: Question<'_>) -> Result<Answer, OutboundError> {
+    /// [`OutboundError::Forbidden`] and [`OutboundError::Invalid`] before anything is sent.
+    /// [`OutboundError::Unreachable`] when the answer, or the part of its body that is to be read, did not come in
+    /// time or broke off: what was asked for may have been done. None of them repeats the URL.
+    pub async fn ask(&self, question: Question<'_>) -> Result<Answer, OutboundError> {
+        let asked = Instant::now();
         let mut url = Url::parse(question.url).map_err(|why| OutboundError::Invalid(format!("not a URL: {why}")))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(OutboundError::Invalid("only http and https can be asked".to_owned()));
@@ -121,12 +167,23 @@ impl Outbound {
         } else if let Some(ip) = literal(&host) {
             self.look_at(ip)?;
         }
+        headers.remove(CONTENT_LENGTH);
+        headers.remove(TRANSFER_ENCODING);
         let client = self.client(&host, to)?;
-        let answer = client.get(url).headers(headers).timeout(question.timeout).send().await;
-        let answer = answer.map_err(|error| unreachable(&error))?;
+        // The timeout is for the body too.
+        let mut request = client.request(question.method, url).headers(headers);
+        if let Some(body) = question.body {
+            request = request.body(body);
+        }
+        let answer = request.timeout(question.timeout).send().await;
+        let mut answer = answer.map_err(|error| unreachable(&error))?;
+        let (body, truncated) = read(&mut answer, question.read_bytes).await?;
         Ok(Answer {
             status: answer.status(),
-            headers: answer.headers().clone(),
+            headers: std::mem::take(answer.headers_mut()),
+            body,
+            truncated,
+            took: asked.elapsed(),
         })
     }
 
@@ -154,10 +211,15 @@ impl Outbound {
             .user_agent(concat!("greenlight/", env!("CARGO_PKG_VERSION")))
             .no_proxy()
             .redirect(Policy::none())
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_max_idle_per_host(0)
             .dns_resolver(Arc::new(GuardedResolver {
                 allow: Arc::clone(&self.allow),
+                lookup: Arc::clone(&self.lookup),
             }));
         if let Some(ip) = to {
             builder = builder.resolve_to_addrs(host, &[SocketAddr::new(ip, 0)]);
@@ -171,6 +233,26 @@ impl Outbound {
         }
         Ok(clients.entry(key).or_insert(client).clone())
     }
+}
+
+/// At most `max` bytes of the body, and whether it goes on. What is not read is never waited for: the connection
+/// ends with the answer.
+async fn read(answer: &mut Response, max: usize) -> Result<(Vec<u8>, bool), OutboundError> {
+    let mut body = Vec::new();
+    while body.len() < max {
+        let Some(chunk) = answer.chunk().await.map_err(|error| unreachable(&error))? else {
+            return Ok((body, false));
+        };
+        let room = max - body.len();
+        if chunk.len() > room {
+            body.extend_from_slice(&chunk[..room]);
+            return Ok((body, true));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    // What is left by the length that was announced; without one, what has come already tells.
+    let ended = answer.content_length() == Some(0) || matches!(answer.chunk().now_or_never(), Some(Ok(None)));
+    Ok((body, !ended))
 }
 
 /// `address`, `address:port`, `[address]:port`.
@@ -206,144 +288,4 @@ fn unreachable(error: &reqwest::Error) -> OutboundError {
         return OutboundError::Unreachable("it could not be asked".to_owned());
     }
     OutboundError::Unreachable(innermost.to_string())
-}
-
-/// The system's resolver, less the addresses that may not be reached.
-#[derive(Debug)]
-struct GuardedResolver {
-    allow: Arc<AllowList>,
-}
-
-impl Resolve for GuardedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let allow = Arc::clone(&self.allow);
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let (good, bad): (Vec<_>, Vec<_>) = found.into_iter().partition(|address| allow.allows(address.ip()));
-            match (good.is_empty(), bad.first()) {
-                (true, Some(address)) => {
-                    // Which address a name has in here is nobody's business who may only name it.
-                    tracing::warn!(name = name.as_str(), address = %address.ip(), "refused to ask a private address");
-                    Err(OutboundError::Forbidden {
-                        address: name.as_str().to_owned(),
-                    }
-                    .into())
-                }
-                (true, None) => Err(OutboundError::Unreachable(format!("{} has no address", name.as_str())).into()),
-                _ => Ok(Box::new(good.into_iter()) as Addrs),
-            }
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::{Router, http::HeaderMap as Headers, response::Redirect, routing::get};
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    /// A site on loopback that says which host it was asked for; returns its port.
-    async fn site() -> u16 {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let hello = async |headers: Headers| {
-            let host = headers["host"].clone();
-            ([("x-host", host)], "hello")
-        };
-        let router = Router::new()
-            .route("/", get(hello))
-            .route("/away", get(async || Redirect::temporary("/")));
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        port
-    }
-
-    fn outbound(allow: &str) -> Outbound {
-        Outbound::new(allow.parse().unwrap())
-    }
-
-    fn ask<'a>(url: &'a str, address: Option<&'a str>) -> Question<'a> {
-        Question {
-            url,
-            address,
-            headers: HeaderMap::new(),
-            timeout: Duration::from_secs(10),
-        }
-    }
-
-    #[tokio::test]
-    async fn what_only_the_service_can_reach_is_not_asked() {
-        let port = site().await;
-        let guarded = outbound("");
-        for host in [
-            "127.0.0.1",
-            "localhost",
-            "[::1]",
-            "0.0.0.0",
-            "2130706433",
-            "0x7f.1",
-            "[::ffff:127.0.0.1]",
-        ] {
-            let url = format!("http://{host}:{port}/");
-            let error = guarded.get(ask(&url, None)).await.unwrap_err();
-            assert!(matches!(error, OutboundError::Forbidden { .. }), "{host}: {error:?}");
-            assert!(error.to_string().contains("GREENLIGHT_OUTBOUND_ALLOW"), "{error}");
-        }
-        let address = format!("127.0.0.1:{port}");
-        let error = guarded
-            .get(ask("http://example.com/", Some(&address)))
-            .await
-            .unwrap_err();
-        assert!(matches!(error, OutboundError::Forbidden { .. }), "{error:?}");
-        let metadata = guarded.get(ask("http://169.254.169.254/latest/meta-data/", None)).await;
-        assert!(matches!(metadata, Err(OutboundError::Forbidden { .. })), "{metadata:?}");
-    }
-
-    #[tokio::test]
-    async fn an_allowed_address_is_asked_for_the_urls_host() {
-        let port = site().await;
-        let open = outbound("127.0.0.0/8");
-        let url = format!("http://127.0.0.1:{port}/");
-        assert_eq!(open.get(ask(&url, None)).await.unwrap().status, 200);
-        let address = format!("127.0.0.1:{port}");
-        for (url, host) in [
-            ("http://www.example.com/", "www.example.com"),
-            ("http://www.example.com:8443/", "www.example.com:8443"),
-            ("http://192.0.2.1:81/", "192.0.2.1:81"),
-        ] {
-            let answer = open.get(ask(url, Some(&address))).await.unwrap();
-            assert_eq!(
-                (answer.status.as_u16(), &answer.headers["x-host"]),
-                (200, &HeaderValue::from_static(host))
-            );
-        }
-    }
-
-    #[tokio::test]
-    async fn redirects_are_answers_and_are_not_followed() {
-        let url = format!("http://127.0.0.1:{}/away", site().await);
-        let answer = outbound("127.0.0.0/8").get(ask(&url, None)).await.unwrap();
-        assert_eq!(answer.status, 307);
-    }
-
-    #[tokio::test]
-    async fn what_can_not_be_asked_says_why() {
-        let open = outbound("127.0.0.0/8");
-        for url in [
-            "file:///etc/passwd",
-            "ftp://example.com/",
-            "nonsense",
-            "http://user:secret@example.com/",
-        ] {
-            let error = open.get(ask(url, None)).await.unwrap_err();
-            assert!(matches!(error, OutboundError::Invalid(_)), "{url}: {error:?}");
-            assert!(!error.to_string().contains("secret"), "{error}");
-        }
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/?token=secret", listener.local_addr().unwrap());
-        drop(listener);
-        let error = open.get(ask(&url, None)).await.unwrap_err();
-        assert!(matches!(&error, OutboundError::Unreachable(_)), "{error:?}");
-        assert!(!error.to_string().contains("secret"), "{error}");
-    }
 }

@@ -107,12 +107,11 @@ impl ConvergeStep {
         };
         while said.in_a_row < consecutive {
             let question = Question {
-                url,
                 address,
                 headers: navigation(),
-                timeout: ANSWER_WITHIN,
+                ..Question::get(url, ANSWER_WITHIN)
             };
-            match self.outbound.get(question).await {
+            match self.outbound.ask(question).await {
                 Ok(answer) => {
                     said.answers += 1;
                     let named = answer.headers.get(RELEASE_HEADER).map(HeaderValue::as_bytes);
