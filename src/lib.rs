@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! server, secrets                      put the rooms together
+//! break_glass                          a release to everyone without the database: AWS and a document alone
 //! http → service, engine, store        what people call
 //! service → engine, store              the use-cases
 //! steps → engine, traffic, cdn, outbound, store   what a job can do
@@ -15,6 +16,7 @@
 //! ```
 
 pub mod aws;
+pub mod break_glass;
 pub mod cdn;
 pub mod checks;
 pub mod config;

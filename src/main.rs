@@ -1,4 +1,4 @@
-//! The command line: `serve`, `dev`, `migrate`, `openapi`, `token`, `healthcheck`.
+//! The command line: `serve`, `dev`, `migrate`, `openapi`, `token`, `healthcheck`, `break-glass`.
 
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use greenlight::sandbox::dev;
 use greenlight::{
     aws::Aws,
+    break_glass::{self, BreakGlassOptions},
     config::{DatabaseOptions, ServeOptions},
     domain::role::Role,
     http,
@@ -50,6 +51,11 @@ enum Command {
     Token(TokenCommand),
     /// Ask a running service whether it is there; for containers.
     Healthcheck(HealthcheckOptions),
+    /// Move an environment to a release while Greenlight's database is away: AWS and the environment's document alone.
+    ///
+    /// Shows what each pointer says and will say, asks, writes, and invalidates. The service sees it as drift afterwards.
+    /// Exit status: 0 all is written, 1 something is not, 2 nothing was begun.
+    BreakGlass(BreakGlassOptions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -87,7 +93,7 @@ struct HealthcheckOptions {
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("greenlight: {error:#}");
             ExitCode::FAILURE
@@ -95,7 +101,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<()> {
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let quiet = !matches!(cli.command, Command::Serve(_));
     // PostgreSQL's notices say nothing that anybody could act on.
     telemetry::start(
@@ -107,23 +113,21 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         },
     )?;
     match cli.command {
-        Command::Serve(options) => serve(options).await,
+        Command::Serve(options) => serve(options).await?,
         #[cfg(feature = "dev")]
-        Command::Dev(options) => dev::run(options).await,
+        Command::Dev(options) => dev::run(options).await?,
         Command::Migrate(options) => {
             Store::migrate(&options.database_url)
                 .await
                 .context("could not migrate the database")?;
             println!("The database is up to date.");
-            Ok(())
         }
-        Command::Openapi => {
-            print!("{}", http::openapi_json());
-            Ok(())
-        }
-        Command::Token(TokenCommand::Create(options)) => create_token(options).await,
-        Command::Healthcheck(options) => healthcheck(options.listen).await,
+        Command::Openapi => print!("{}", http::openapi_json()),
+        Command::Token(TokenCommand::Create(options)) => create_token(options).await?,
+        Command::Healthcheck(options) => healthcheck(options.listen).await?,
+        Command::BreakGlass(options) => return Ok(break_glass::run(options).await.into()),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn serve(options: ServeOptions) -> anyhow::Result<()> {

@@ -92,7 +92,8 @@ pub fn next_epoch(known: impl IntoIterator<Item = i64>, raise: bool) -> i64 {
     }
 }
 
-fn parse(value: &str) -> Option<PointerDocument> {
+/// The document that a value is; `None` for a value that is not ours, or in the `plain` format.
+pub fn parse(value: &str) -> Option<PointerDocument> {
     serde_json::from_str::<PointerDocument>(value)
         .ok()
         .filter(|document| document.v == 1)

@@ -10,6 +10,7 @@ mod api;
 mod artifacts;
 mod bad_input;
 mod binary;
+mod break_glass;
 mod converge;
 mod corners;
 mod dev_command;

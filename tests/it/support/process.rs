@@ -5,7 +5,7 @@
 //! processes from the test's own thread.
 
 use std::{
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, Write},
     net::SocketAddr,
     os::unix::process::CommandExt,
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -148,6 +148,42 @@ pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
         .envs(environment.iter().copied())
         .output()
         .unwrap()
+}
+
+/// Runs the program to its end, with this on its standard input.
+pub fn run_reading(arguments: &[&str], environment: &[(&str, &str)], input: &[u8]) -> Output {
+    let mut command = greenlight();
+    command.args(arguments).envs(environment.iter().copied());
+    fed(command, input)
+}
+
+/// Runs the program to its end at a terminal, on which this is typed. What it says, on either output, is in `stdout`,
+/// after what was typed.
+pub fn run_at_a_terminal(arguments: &[&str], environment: &[(&str, &str)], typed: &str) -> Output {
+    let quoted = arguments.iter().map(|argument| format!("'{argument}'"));
+    let line: Vec<String> = [format!("'{}'", env!("CARGO_BIN_EXE_greenlight"))]
+        .into_iter()
+        .chain(quoted)
+        .collect();
+    // Of util-linux, which every Debian has: it makes the terminal.
+    let mut command = Command::new("script");
+    command
+        .env_clear()
+        .envs([("PATH", "/usr/bin:/bin"), ("SHELL", "/bin/sh")]);
+    command.envs(environment.iter().copied());
+    command.args(["--quiet", "--return", "--command", &line.join(" "), "/dev/null"]);
+    fed(command, typed.as_bytes())
+}
+
+fn fed(mut command: Command, input: &[u8]) -> Output {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    // Who doesn't read it needn't have it.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
 }
 
 /// Standard output of a run that must succeed, without the line's end.
