@@ -1,0 +1,11 @@
+//! Progressive validation: shares, checks, gates, hooks, locks, and the ways back.
+
+mod canary;
+mod checks;
+mod gates;
+mod hooks;
+mod locks;
+mod pauses;
+mod purges;
+mod site;
+mod waiting;
