@@ -29,6 +29,7 @@ mod private_postgres;
 mod promotion;
 mod proofs;
 mod rollback;
+mod sequences;
 mod store;
 mod support;
 mod workers;

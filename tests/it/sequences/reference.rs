@@ -1,0 +1,417 @@
+//! What can be done, and what is known of the system by contract alone: locks, blocks, registered releases.
+//!
+//! It is made up before anything runs, so it can't know how far a job has got: what an answer depends on of that is
+//! looked up right before the request (`expectation`).
+
+use std::fmt;
+
+use proptest::{prelude::*, sample::select, strategy::Union};
+use proptest_state_machine::ReferenceStateMachine;
+
+/// The versions there are to promote. The last one is registered on the way.
+pub const RELEASES: [&str; 4] = ["1.0.0", "1.1.0", "1.2.0", "1.3.0"];
+
+/// What carries the traffic of `api` and `web`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roads {
+    /// A parameter each.
+    Parameters,
+    /// `web` in a KeyValueStore.
+    Keys,
+    /// `web` in a parameter that is projected to a KeyValueStore.
+    Projected,
+}
+
+/// Where a sequence begins.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    pub roads: Roads,
+    /// So many releases have served already.
+    pub served: usize,
+    /// Somebody has to approve before traffic.
+    pub gate: bool,
+    /// A check is asked before traffic and after it.
+    pub check: bool,
+    /// A hook is called before traffic and another one amid it; both can be taken back.
+    pub hooks: bool,
+}
+
+/// What is known.
+#[derive(Debug, Clone)]
+pub struct Known {
+    pub stage: Stage,
+    /// The first so many of [`RELEASES`] exist.
+    pub registered: usize,
+    pub locked: bool,
+    pub everything_locked: bool,
+    /// `None`: a rollback may have blocked it, it depends on what it left.
+    pub blocked: [Option<bool>; RELEASES.len()],
+    /// Something was started.
+    pub started: bool,
+}
+
+/// A place in [`RELEASES`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Release(pub usize);
+
+impl Release {
+    pub fn version(self) -> &'static str {
+        RELEASES[self.0]
+    }
+}
+
+impl fmt::Debug for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.version())
+    }
+}
+
+/// How a promotion moves traffic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    AllAtOnce { bake_seconds: u32 },
+    Canary { weights: Vec<u32>, gate: bool, check: bool, only_web: bool },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnConflict {
+    Reject,
+    Queue,
+    Supersede,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Promote {
+    pub release: Release,
+    pub way: Way,
+    pub on_conflict: OnConflict,
+    pub overwrite_drift: bool,
+    pub break_glass: bool,
+}
+
+/// Who decides at a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    Other,
+    /// The one who starts everything here.
+    Starter,
+    /// Somebody whose role is too small.
+    Small,
+}
+
+/// What is said to a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    Approve(Who),
+    Reject(Who),
+    Pause,
+    Resume,
+    PromoteFully,
+    Abort,
+    Retry,
+}
+
+/// Which job is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The one that holds the environment, else the newest.
+    Holder,
+    /// The newest, which may be queued.
+    Newest,
+}
+
+/// What somebody else writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foreign {
+    Text,
+    /// A document like ours, as break-glass writes it.
+    Document,
+    Nothing,
+}
+
+/// Calls to AWS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    Any,
+    Read,
+    Write,
+    Invalidate,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    LostAnswer,
+    LostRequest,
+    Unavailable,
+    InternalError,
+    Throttled,
+    AccessDenied,
+}
+
+/// In the middle of what every worker dies, as soon as one of them comes to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Death {
+    Idle,
+    /// After the effect of this call, before its answer.
+    AfterEffect(Call, u64),
+    BeforeEffect(Call, u64),
+    /// In a write that lands so many timers later, if AWS still takes it by then.
+    LateWrite { skip: u64, timers: u32 },
+}
+
+/// What happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    Promote(Promote),
+    Rollback { to: Option<Release>, block: bool },
+    Signal(Signal, Whose),
+    Lock,
+    Unlock,
+    LockEverything,
+    UnlockEverything,
+    Block(Release),
+    Unblock(Release),
+    Register,
+    Purge,
+    /// Somebody else writes a pointer: the one at this place.
+    Drift(usize, Foreign),
+    Die(Death),
+    /// One worker more.
+    Worker,
+    Fault { call: Call, trouble: Trouble, skip: u64, times: u64 },
+    /// From now on the check is answered so.
+    Answer { pass: bool },
+    /// Time goes on to the next timer.
+    Timer,
+    /// Time goes on until a person has to say something, or nothing is left to do.
+    Run,
+    /// An hour passes: every gate expires.
+    Hour,
+}
+
+/// Something that happens, and when.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Whatever the workers are doing; else when they have done all they can.
+    pub at_once: bool,
+    pub what: What,
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let when = if self.at_once { "at once: " } else { "" };
+        write!(f, "{when}{:?}", self.what)
+    }
+}
+
+impl What {
+    /// Its kind, as it is counted.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Promote(Promote { way: Way::AllAtOnce { .. }, .. }) => "promote",
+            Self::Promote(Promote { way: Way::Canary { .. }, .. }) => "canary",
+            Self::Rollback { .. } => "rollback",
+            Self::Signal(Signal::Approve(_), _) => "approve",
+            Self::Signal(Signal::Reject(_), _) => "reject",
+            Self::Signal(Signal::Pause, _) => "pause",
+            Self::Signal(Signal::Resume, _) => "resume",
+            Self::Signal(Signal::PromoteFully, _) => "promote_fully",
+            Self::Signal(Signal::Abort, _) => "abort",
+            Self::Signal(Signal::Retry, _) => "retry",
+            Self::Lock => "lock",
+            Self::Unlock => "unlock",
+            Self::LockEverything => "lock everything",
+            Self::UnlockEverything => "unlock everything",
+            Self::Block(_) => "block",
+            Self::Unblock(_) => "unblock",
+            Self::Register => "register",
+            Self::Purge => "purge",
+            Self::Drift(..) => "drift",
+            Self::Die(Death::LateWrite { .. }) => "late write",
+            Self::Die(_) => "worker death",
+            Self::Worker => "second worker",
+            Self::Fault { .. } => "fault",
+            Self::Answer { .. } => "check answer",
+            Self::Timer => "timer",
+            Self::Run => "run",
+            Self::Hour => "hour",
+        }
+    }
+}
+
+/// Every kind there is.
+pub const KINDS: [&str; 27] = [
+    "promote", "canary", "rollback", "approve", "reject", "pause", "resume", "promote_fully", "abort", "retry", "lock",
+    "unlock", "lock everything", "unlock everything", "block", "unblock", "register", "purge", "drift", "late write",
+    "worker death", "second worker", "fault", "check answer", "timer", "run", "hour",
+];
+
+fn promote() -> impl Strategy<Value = What> {
+    let way = prop_oneof![
+        2 => select(vec![0u32, 60]).prop_map(|bake_seconds| Way::AllAtOnce { bake_seconds }),
+        3 => (select(vec![vec![5], vec![5, 50], vec![50]]), any::<bool>(), any::<bool>(), proptest::bool::weighted(0.2))
+            .prop_map(|(weights, gate, check, only_web)| Way::Canary { weights, gate, check, only_web }),
+    ];
+    let on_conflict = prop_oneof![
+        2 => Just(OnConflict::Reject),
+        1 => Just(OnConflict::Queue),
+        2 => Just(OnConflict::Supersede),
+    ];
+    let flag = proptest::bool::weighted;
+    (release(), way, on_conflict, flag(0.3), flag(0.15)).prop_map(
+        |(release, way, on_conflict, overwrite_drift, break_glass)| {
+            What::Promote(Promote { release, way, on_conflict, overwrite_drift, break_glass })
+        },
+    )
+}
+
+fn release() -> impl Strategy<Value = Release> {
+    (0..RELEASES.len()).prop_map(Release)
+}
+
+fn who() -> impl Strategy<Value = Who> {
+    prop_oneof![5 => Just(Who::Other), 1 => Just(Who::Starter), 1 => Just(Who::Small)]
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    prop_oneof![1 => Just(Call::Any), 1 => Just(Call::Read), 3 => Just(Call::Write), 1 => Just(Call::Invalidate)]
+}
+
+fn signal() -> impl Strategy<Value = What> {
+    let signal = prop_oneof![
+        4 => who().prop_map(Signal::Approve),
+        1 => who().prop_map(Signal::Reject),
+        2 => Just(Signal::Pause),
+        2 => Just(Signal::Resume),
+        2 => Just(Signal::PromoteFully),
+        4 => Just(Signal::Abort),
+        4 => Just(Signal::Retry),
+    ];
+    let whose = prop_oneof![4 => Just(Whose::Holder), 1 => Just(Whose::Newest)];
+    (signal, whose).prop_map(|(signal, whose)| What::Signal(signal, whose))
+}
+
+fn die() -> impl Strategy<Value = What> {
+    prop_oneof![
+        1 => Just(Death::Idle),
+        3 => (call(), 0..3u64).prop_map(|(call, skip)| Death::AfterEffect(call, skip)),
+        2 => (call(), 0..3u64).prop_map(|(call, skip)| Death::BeforeEffect(call, skip)),
+        3 => (0..3u64, 0..8u32).prop_map(|(skip, timers)| Death::LateWrite { skip, timers }),
+    ]
+    .prop_map(What::Die)
+}
+
+fn fault() -> impl Strategy<Value = What> {
+    let trouble = select(vec![
+        Trouble::LostAnswer,
+        Trouble::LostRequest,
+        Trouble::Unavailable,
+        Trouble::InternalError,
+        Trouble::Throttled,
+        Trouble::AccessDenied,
+        Trouble::AccessDenied,
+    ]);
+    (call(), trouble, 0..6u64, 1..4u64).prop_map(|(call, trouble, skip, times)| What::Fault { call, trouble, skip, times })
+}
+
+fn drift() -> impl Strategy<Value = What> {
+    let foreign = prop_oneof![2 => Just(Foreign::Text), 3 => Just(Foreign::Document), 1 => Just(Foreign::Nothing)];
+    (0..3usize, foreign).prop_map(|(at, foreign)| What::Drift(at, foreign))
+}
+
+impl ReferenceStateMachine for Known {
+    type State = Known;
+    type Transition = Step;
+
+    fn init_state() -> BoxedStrategy<Known> {
+        let roads = select(vec![Roads::Parameters, Roads::Parameters, Roads::Keys, Roads::Projected]);
+        let flag = proptest::bool::weighted;
+        let served = select(vec![2usize, 1, 2, 0]);
+        (roads, served, flag(0.2), flag(0.3), flag(0.3))
+            .prop_map(|(roads, served, gate, check, hooks)| Known::at(Stage { roads, served, gate, check, hooks }))
+            .boxed()
+    }
+
+    fn transitions(known: &Known) -> BoxedStrategy<Step> {
+        let mut choices: Vec<(u32, BoxedStrategy<What>)> = vec![
+            (9, promote().boxed()),
+            (4, (proptest::option::weighted(0.4, release()), any::<bool>())
+                .prop_map(|(to, block)| What::Rollback { to, block })
+                .boxed()),
+            (2, Just(if known.locked { What::Unlock } else { What::Lock }).boxed()),
+            (2, Just(if known.everything_locked { What::UnlockEverything } else { What::LockEverything }).boxed()),
+            (1, release().prop_map(What::Block).boxed()),
+            (1, release().prop_map(What::Unblock).boxed()),
+            (1, Just(What::Purge).boxed()),
+            (3, drift().boxed()),
+            (4, die().boxed()),
+            (1, Just(What::Worker).boxed()),
+            (4, fault().boxed()),
+            (2, any::<bool>().prop_map(|pass| What::Answer { pass }).boxed()),
+            (5, Just(What::Timer).boxed()),
+            (4, Just(What::Run).boxed()),
+            (1, Just(What::Hour).boxed()),
+        ];
+        if known.started {
+            choices.push((8, signal().boxed()));
+        }
+        if known.registered < RELEASES.len() {
+            choices.push((1, Just(What::Register).boxed()));
+        }
+        (proptest::bool::weighted(0.3), Union::new_weighted(choices))
+            .prop_map(|(at_once, what)| Step { at_once, what })
+            .boxed()
+    }
+
+    fn preconditions(known: &Known, step: &Step) -> bool {
+        match &step.what {
+            What::Signal(..) => known.started,
+            What::Register => known.registered < RELEASES.len(),
+            _ => true,
+        }
+    }
+
+    fn apply(mut known: Known, step: &Step) -> Known {
+        known.learn(&step.what);
+        known
+    }
+}
+
+impl Known {
+    pub fn at(stage: Stage) -> Self {
+        Self {
+            stage,
+            registered: RELEASES.len() - 1,
+            locked: false,
+            everything_locked: false,
+            blocked: [Some(false); RELEASES.len()],
+            started: false,
+        }
+    }
+
+    pub fn exists(&self, release: Release) -> bool {
+        release.0 < self.registered
+    }
+
+    fn learn(&mut self, what: &What) {
+        match *what {
+            What::Lock => self.locked = true,
+            What::Unlock => self.locked = false,
+            What::LockEverything => self.everything_locked = true,
+            What::UnlockEverything => self.everything_locked = false,
+            What::Block(release) if self.exists(release) => self.blocked[release.0] = Some(true),
+            What::Unblock(release) if self.exists(release) => self.blocked[release.0] = Some(false),
+            What::Register => self.registered = RELEASES.len(),
+            What::Promote(_) => self.started = true,
+            What::Rollback { block, .. } => {
+                self.started = true;
+                for blocked in &mut self.blocked {
+                    if block && *blocked == Some(false) {
+                        *blocked = None;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
