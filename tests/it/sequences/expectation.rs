@@ -77,12 +77,12 @@ impl Look {
 
 /// An answer: its status, and the code of a problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
+pub struct Answered {
     pub status: u16,
     pub code: String,
 }
 
-impl Said {
+impl Answered {
     pub fn of(answer: &Answer) -> Self {
         let status = answer.status.as_u16();
         let code = if status < 400 { String::new() } else { answer.json()["code"].as_str().unwrap().to_owned() };
@@ -115,7 +115,7 @@ impl Expected {
     }
 
     #[track_caller]
-    pub fn assert(&self, said: &Said, look: &Look) {
+    pub fn assert(&self, said: &Answered, look: &Look) {
         assert_eq!((said.status, said.code.as_str()), (self.status, self.code), "{look:?}");
     }
 }
@@ -147,7 +147,7 @@ pub const SIGNAL: &[(u16, &str)] = &[
 ];
 
 #[track_caller]
-pub fn assert_one_of(said: &Said, may: &[(u16, &str)], look: &Look) {
+pub fn assert_one_of(said: &Answered, may: &[(u16, &str)], look: &Look) {
     let known = may.iter().any(|(status, code)| said.status == *status && said.code == *code);
     assert!(known, "{said:?} is no answer to that: {look:?}");
 }

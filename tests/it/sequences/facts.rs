@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
+use uuid::Uuid;
 
 use crate::support::TestApp;
 
@@ -19,8 +20,9 @@ pub struct Facts {
     pub approvals: Vec<Value>,
     /// `{job_id, events, first, last, kinds}`.
     pub events: Vec<Value>,
-    /// `{action, actor, times}`.
+    /// `{action, times}`.
     pub audit: Vec<Value>,
+    pub blocks: Vec<Value>,
 }
 
 /// A text field.
@@ -49,7 +51,15 @@ impl Facts {
             )
             .await,
             audit: rows("SELECT action, count(*) AS times FROM audit GROUP BY action").await,
+            blocks: rows("SELECT * FROM release_blocks").await,
         }
+    }
+
+    /// Which jobs have got their environment, how often, and which of them holds it: as long as this stays the same, no
+    /// job has begun or ended.
+    pub async fn turns(app: &TestApp) -> Vec<(Uuid, i32, bool)> {
+        let turns = "SELECT id, round, holds FROM jobs WHERE activated_at IS NOT NULL ORDER BY seq";
+        sqlx::query_as(turns).fetch_all(app.store.pool()).await.unwrap()
     }
 
     pub fn holder(&self) -> Option<&Value> {
@@ -63,6 +73,10 @@ impl Facts {
 
     pub fn steps_of<'f>(&'f self, job: &'f Value) -> impl Iterator<Item = &'f Value> {
         self.steps.iter().filter(|step| step["job_id"] == job["id"])
+    }
+
+    pub fn blocks(&self, release: &str) -> bool {
+        self.blocks.iter().any(|block| block["version"] == release)
     }
 
     /// The release that is recorded as active.

@@ -18,7 +18,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
 use tokio::runtime::Runtime;
 
 use super::{
-    expectation::{self, Look, Said},
+    expectation::{self, Answered, Look},
     facts::Facts,
     invariants,
     reference::{
@@ -62,6 +62,9 @@ pub struct World {
     late: Vec<Late>,
     workers: BTreeSet<usize>,
 }
+
+/// The pointer of `api`, that of `web` in a store, that of `web` in a parameter.
+pub type Said = [Option<String>; 3];
 
 /// A call in the middle of which every worker dies.
 struct Doom {
@@ -430,7 +433,7 @@ impl World {
         if answer.status == 202 {
             self.audit("promotion.start", true);
         }
-        let said = Said::of(&answer);
+        let said = Answered::of(&answer);
         if expected.is_certain() || !at_once {
             expected.assert(&said, &look);
         } else {
@@ -446,7 +449,7 @@ impl World {
         let look = self.look().await;
         let expected = expectation::rollback(known, &look, to);
         let answer = self.send(Method::POST, &format!("{ENVIRONMENT}/rollbacks"), &body, Who::Starter).await;
-        let said = Said::of(&answer);
+        let said = Answered::of(&answer);
         if at_once {
             expectation::assert_one_of(&said, expectation::ROLLBACK, &look);
         } else {
@@ -490,7 +493,7 @@ impl World {
         if answer.status == 202 {
             self.audit(action, signal == Signal::Retry);
         }
-        let said = Said::of(&answer);
+        let said = Answered::of(&answer);
         if at_once {
             expectation::assert_one_of(&said, expectation::SIGNAL, &look);
         } else {
@@ -523,12 +526,22 @@ impl World {
         answer.status == 200 && !answer.json()["block"].is_null()
     }
 
-    /// What a pointer says in AWS.
-    pub fn says(&self, pointer: &Value) -> Option<String> {
+    /// What everything that may be a pointer says in AWS.
+    pub fn all_pointers(&self) -> Said {
+        [
+            self.app.double.parameter(REGION, API_PARAMETER).map(|found| found.0),
+            self.app.key(KEY),
+            self.app.pointer(),
+        ]
+    }
+
+    /// What one of them says.
+    pub fn says<'s>(said: &'s Said, pointer: &Value) -> Option<&'s str> {
+        let [api, key, web] = said;
         match (pointer["component"].as_str().unwrap(), pointer["target"].as_str().unwrap()) {
-            ("api", _) => self.app.double.parameter(REGION, API_PARAMETER).map(|found| found.0),
-            (_, "kvs") => self.app.key(KEY),
-            _ => self.app.pointer(),
+            ("api", _) => api.as_deref(),
+            (_, "kvs") => key.as_deref(),
+            _ => web.as_deref(),
         }
     }
 
@@ -536,7 +549,7 @@ impl World {
         let pointers = Facts::read(&self.app).await.pointers;
         let pointer = &pointers[at % pointers.len()];
         let document = || {
-            let epoch = self.says(pointer).as_deref().map_or(0, invariants::epoch);
+            let epoch = Self::says(&self.all_pointers(), pointer).map_or(0, invariants::epoch);
             json!({"v": 1, "active": "9.9.9", "previous": null, "candidate": null, "weight": 0, "epoch": epoch + 1,
                    "pin_seconds": 1800})
             .to_string()

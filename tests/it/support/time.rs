@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use greenlight::{sandbox::double::AwsDouble, store::Store};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Executor};
+use tokio::sync::OnceCell;
 
 use super::TestApp;
 
@@ -16,16 +17,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(4);
 /// Moves the time of database and double.
 pub async fn advance(store: &Store, double: &AwsDouble, by: Duration) {
     double.clock().advance(by);
-    let columns: Vec<(String, String)> = sqlx::query_as(
-        "SELECT table_name::text, string_agg(format('%1$I = %1$I - $1', column_name), ', ')
-         FROM information_schema.columns
-         WHERE table_schema = 'public' AND data_type = 'timestamp with time zone' AND table_name NOT LIKE '\\_sqlx%'
-         GROUP BY table_name
-         ORDER BY array_position(ARRAY['environments', 'jobs'], table_name::text) NULLS LAST",
-    )
-    .fetch_all(store.pool())
-    .await
-    .unwrap();
+    // The same in every database of these tests, and slow to look up.
+    static COLUMNS: OnceCell<Vec<(String, String)>> = OnceCell::const_new();
+    let columns = COLUMNS.get_or_init(|| columns(store)).await;
     let mut tx = store.begin().await.unwrap();
     for (table, assignments) in columns {
         let sql = format!("UPDATE {table} SET {assignments}");
@@ -40,6 +34,20 @@ pub async fn advance(store: &Store, double: &AwsDouble, by: Duration) {
         .await
         .unwrap();
     tx.commit().await.unwrap();
+}
+
+/// By table, the assignments that move each of its times.
+async fn columns(store: &Store) -> Vec<(String, String)> {
+    sqlx::query_as(
+        "SELECT table_name::text, string_agg(format('%1$I = %1$I - $1', column_name), ', ')
+         FROM information_schema.columns
+         WHERE table_schema = 'public' AND data_type = 'timestamp with time zone' AND table_name NOT LIKE '\\_sqlx%'
+         GROUP BY table_name
+         ORDER BY array_position(ARRAY['environments', 'jobs'], table_name::text) NULLS LAST",
+    )
+    .fetch_all(store.pool())
+    .await
+    .unwrap()
 }
 
 /// Moves time to the next stored timer, if nobody is working; else gives the workers a moment.
