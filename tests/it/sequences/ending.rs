@@ -21,7 +21,7 @@ impl System {
         let mut known = known.clone();
         self.run(async |world| {
             world.end_faults().await;
-            world.unlock_and_unblock_all().await;
+            world.unlock_and_unblock_all(&known).await;
             (known.locked, known.everything_locked) = (false, false);
             known.blocked = [Some(false); RELEASES.len()];
             world.book.begun = None;

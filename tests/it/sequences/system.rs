@@ -512,10 +512,10 @@ impl World {
         self.audit(action, was);
     }
 
-    pub async fn unlock_and_unblock_all(&mut self) {
+    pub async fn unlock_and_unblock_all(&mut self, known: &Known) {
         self.delete(&format!("{ENVIRONMENT}/lock"), "environment.unlock", false).await;
         self.delete("/v1/lock", "everything.unlock", false).await;
-        for release in &RELEASES[..RELEASES.len() - 1] {
+        for release in &RELEASES[..known.registered] {
             let path = format!("/v1/apps/storefront/releases/{release}/block");
             self.delete(&path, "release.unblock", false).await;
         }
