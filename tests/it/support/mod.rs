@@ -171,6 +171,22 @@ impl TestApp {
         created.token
     }
 
+    /// A new token of somebody with this name.
+    pub async fn token_named(&self, name: &str, role: Role) -> String {
+        let mut tx = self.store.begin().await.unwrap();
+        let created = tokens::create(&mut tx, name, role, None).await.unwrap();
+        tx.commit().await.unwrap();
+        created.token
+    }
+
+    /// Answers as a webhook, with the token that it was called with.
+    pub async fn call_back(&self, path: &str, token: &str, body: &Value) -> Answer {
+        let mut request = self.request(Method::POST, path, Some(body));
+        let value = format!("Bearer {token}").parse().unwrap();
+        request.headers_mut().insert(header::AUTHORIZATION, value);
+        self.send(request).await
+    }
+
     /// Sends a request as it is.
     pub async fn send(&self, request: Request<Body>) -> Answer {
         Answer::read(self.router.clone().oneshot(request).await.unwrap()).await
@@ -250,6 +266,12 @@ impl TestApp {
     /// Promotes, and sees that it succeeds.
     pub async fn promote_to_the_end(&self, release: &str) -> Value {
         let id = self.promote(release).await;
+        self.finish_as(&id, "succeeded").await
+    }
+
+    /// Rolls back, and sees that it succeeds.
+    pub async fn roll_back_to_the_end(&self) -> Value {
+        let id = self.roll_back().await;
         self.finish_as(&id, "succeeded").await
     }
 
