@@ -52,6 +52,8 @@ pub struct TestAppOptions {
     pub engine: EngineConfig,
     pub probe: Option<Arc<dyn CommitProbe>>,
     pub stale_etag: StaleEtag,
+    /// The workers hear of no signals: one that is stopped in a step is stalled as a whole.
+    pub deaf: bool,
 }
 
 impl Default for TestAppOptions {
@@ -62,6 +64,22 @@ impl Default for TestAppOptions {
             engine: EngineOptions::default().engine(),
             probe: None,
             stale_etag: StaleEtag::AsDocumented,
+            deaf: false,
+        }
+    }
+}
+
+impl TestAppOptions {
+    /// Two workers, the first of which a probe stalls as a whole: it hears of nothing, and does not look by itself.
+    pub fn stalling(probe: Arc<dyn CommitProbe>) -> Self {
+        let mut engine = EngineOptions::default().engine();
+        engine.poll = Duration::from_secs(120);
+        Self {
+            workers: 2,
+            engine,
+            probe: Some(probe),
+            deaf: true,
+            ..Self::default()
         }
     }
 }
@@ -73,6 +91,7 @@ pub struct TestApp {
     pub hub: Hub,
     pub engine: EngineConfig,
     pub workers: Vec<JoinHandle<()>>,
+    deaf: bool,
     router: Router,
     admin: String,
     _stop: DropGuard,
@@ -122,6 +141,7 @@ impl TestApp {
             hub,
             engine: options.engine,
             workers: Vec::new(),
+            deaf: options.deaf,
             admin: String::new(),
             _stop: stop.clone().drop_guard(),
             stop,
@@ -151,9 +171,9 @@ impl TestApp {
     /// Starts a worker; returns its place in `workers`.
     pub fn start_worker(&mut self) -> usize {
         let engine = self.engine_with(self.engine.clone());
-        self.workers.push(tokio::spawn(
-            Worker::new(engine, self.hub.clone()).run(self.stop.clone()),
-        ));
+        let hub = if self.deaf { self.hub.deaf() } else { self.hub.clone() };
+        self.workers
+            .push(tokio::spawn(Worker::new(engine, hub).run(self.stop.clone())));
         self.workers.len() - 1
     }
 
