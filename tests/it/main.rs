@@ -32,4 +32,5 @@ mod rollback;
 mod sequences;
 mod store;
 mod support;
+mod validation;
 mod workers;

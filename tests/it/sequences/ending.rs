@@ -62,14 +62,26 @@ impl World {
             if let Some(word) = word {
                 let stuck_again = word == "retry" && job["round"].as_i64().unwrap() > 30;
                 assert!(!stuck_again, "nothing stands in its way: {job:#}");
-                self.send(Method::POST, &format!("/v1/jobs/{id}/{word}"), &json!({}), Who::Other).await.expect(202);
-                self.audit(match word { "retry" => "job.retry", "resume" => "job.resume", _ => "job.approve" }, true);
+                self.send(Method::POST, &format!("/v1/jobs/{id}/{word}"), &json!({}), Who::Other)
+                    .await
+                    .expect(202);
+                self.audit(
+                    match word {
+                        "retry" => "job.retry",
+                        "resume" => "job.resume",
+                        _ => "job.approve",
+                    },
+                    true,
+                );
                 if word == "retry" {
                     self.still().await;
                 }
             } else {
                 let moved = self.timer().await;
-                assert!(moved || self.look().await.environment["current_job"] != job["id"], "it waits for nothing: {job:#}");
+                assert!(
+                    moved || self.look().await.environment["current_job"] != job["id"],
+                    "it waits for nothing: {job:#}"
+                );
             }
         }
         panic!("there is no end: {:?}", self.look().await);
@@ -81,8 +93,7 @@ impl World {
         let hooks = || facts.steps.iter().filter(|step| step["kind"] == "hook");
         for call in hooks().filter(|step| step["params"]["undoes"].is_null() && step["record"]["called"] == true) {
             let job = facts.job(text(call, "job_id"));
-            let back = hooks()
-                .any(|step| step["params"]["undoes"] == call["token"] && step["state"] == "succeeded");
+            let back = hooks().any(|step| step["params"]["undoes"] == call["token"] && step["state"] == "succeeded");
             let in_last_round = call["round"] == job["round"];
             let stands = job["state"] == "succeeded" && in_last_round;
             assert_eq!(back, !stands, "{call:#} of {}", told(&facts, job));
@@ -96,15 +107,25 @@ impl World {
             return;
         }
         let path = format!("{ENVIRONMENT}/rollbacks");
-        let id = self.send(Method::POST, &path, &json!({}), Who::Starter).await.expect(202).id();
+        let id = self
+            .send(Method::POST, &path, &json!({}), Who::Starter)
+            .await
+            .expect(202)
+            .id();
         self.audit("rollback.start", true);
         while self.app.job(&id).await["finished_at"].is_null() {
-            assert!(self.timer().await || !self.app.job(&id).await["finished_at"].is_null(), "it waits for nothing");
+            assert!(
+                self.timer().await || !self.app.job(&id).await["finished_at"].is_null(),
+                "it waits for nothing"
+            );
         }
         let job = self.app.job(&id).await;
         assert_eq!(job["state"], "succeeded", "{job:#}");
         let environment = self.app.environment().await;
-        assert_eq!((&environment["active"], &environment["drift"]), (&look.environment["previous"], &Value::Null));
+        assert_eq!(
+            (&environment["active"], &environment["drift"]),
+            (&look.environment["previous"], &Value::Null)
+        );
         let facts = Facts::read(&self.app).await;
         for pointer in &facts.pointers {
             let said = self.all_pointers();
@@ -112,7 +133,11 @@ impl World {
             assert_eq!(pointer["value"].as_str(), says, "{pointer:#}: {job:#}");
             if let Some(active) = environment["active"].as_str() {
                 let document: Value = serde_json::from_str(says.unwrap()).unwrap();
-                assert_eq!((&document["active"], &document["weight"]), (&json!(active), &json!(0)), "{job:#}");
+                assert_eq!(
+                    (&document["active"], &document["weight"]),
+                    (&json!(active), &json!(0)),
+                    "{job:#}"
+                );
             }
         }
     }
@@ -121,13 +146,20 @@ impl World {
         let facts = Facts::read(&self.app).await;
         let mut tally = TALLY.lock().unwrap();
         for job in &facts.jobs {
-            let superseded = if job["superseded_by"].is_null() { "" } else { " (superseded)" };
+            let superseded = if job["superseded_by"].is_null() {
+                ""
+            } else {
+                " (superseded)"
+            };
             let end = format!("{} {}{superseded}", text(job, "kind"), text(job, "state"));
             *tally.ends.entry(end).or_default() += 1;
             if facts.events.iter().any(|events| {
                 events["job_id"] == job["id"] && events["kinds"].as_array().unwrap().contains(&json!("job.stuck"))
             }) {
-                *tally.ends.entry(format!("{} stuck on its way", text(job, "kind"))).or_default() += 1;
+                *tally
+                    .ends
+                    .entry(format!("{} stuck on its way", text(job, "kind")))
+                    .or_default() += 1;
             }
         }
     }

@@ -22,21 +22,32 @@ pub struct Look {
 impl fmt::Debug for Look {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words = |job: &Value| {
-            format!("{} {} of {}: {} {}", job["kind"], job["id"], job["release"], job["state"], job["waiting_for"])
+            format!(
+                "{} {} of {}: {} {}",
+                job["kind"], job["id"], job["release"], job["state"], job["waiting_for"]
+            )
         };
         let jobs: Vec<String> = self.jobs.iter().map(words).collect();
         let short = |field: &str| &self.environment[field];
         write!(
             f,
             "active {}, held by {}, lock {}, drift {}; {jobs:#?}",
-            short("active"), short("current_job"), short("lock"), short("drift")
+            short("active"),
+            short("current_job"),
+            short("lock"),
+            short("drift")
         )
     }
 }
 
 impl Look {
     pub async fn at(app: &TestApp) -> Self {
-        let items = async |path: &str| app.get(path).await.expect(200).json()["items"].as_array().unwrap().clone();
+        let items = async |path: &str| {
+            app.get(path).await.expect(200).json()["items"]
+                .as_array()
+                .unwrap()
+                .clone()
+        };
         Self {
             environment: app.environment().await,
             jobs: items("/v1/jobs?limit=100").await,
@@ -71,7 +82,9 @@ impl Look {
     }
 
     fn has_served(&self, release: &str) -> bool {
-        self.deployments.iter().any(|deployment| deployment["release"] == release)
+        self.deployments
+            .iter()
+            .any(|deployment| deployment["release"] == release)
     }
 }
 
@@ -85,9 +98,17 @@ pub struct Answered {
 impl Answered {
     pub fn of(answer: &Answer) -> Self {
         let status = answer.status.as_u16();
-        let code = if status < 400 { String::new() } else { answer.json()["code"].as_str().unwrap().to_owned() };
+        let code = if status < 400 {
+            String::new()
+        } else {
+            answer.json()["code"].as_str().unwrap().to_owned()
+        };
         let mut tally = super::tally::TALLY.lock().unwrap();
-        let counted = if code.is_empty() { status.to_string() } else { format!("{status} {code}") };
+        let counted = if code.is_empty() {
+            status.to_string()
+        } else {
+            format!("{status} {code}")
+        };
         *tally.answers.entry(counted).or_default() += 1;
         Self { status, code }
     }
@@ -103,11 +124,19 @@ pub struct Expected {
 
 impl Expected {
     fn now(status: u16, code: &'static str) -> Self {
-        Self { status, code, certain: false }
+        Self {
+            status,
+            code,
+            certain: false,
+        }
     }
 
     fn always(status: u16, code: &'static str) -> Self {
-        Self { status, code, certain: true }
+        Self {
+            status,
+            code,
+            certain: true,
+        }
     }
 
     pub fn is_certain(&self) -> bool {
@@ -121,8 +150,12 @@ impl Expected {
 }
 
 /// What may be said to a promotion at all.
-pub const PROMOTION: &[(u16, &str)] =
-    &[(202, ""), (409, "job_in_progress"), (409, "already_active"), (422, "strategy_impossible")];
+pub const PROMOTION: &[(u16, &str)] = &[
+    (202, ""),
+    (409, "job_in_progress"),
+    (409, "already_active"),
+    (422, "strategy_impossible"),
+];
 /// A rollback is never refused because of a lock, a block, or another job.
 pub const ROLLBACK: &[(u16, &str)] = &[
     (202, ""),
@@ -148,7 +181,9 @@ pub const SIGNAL: &[(u16, &str)] = &[
 
 #[track_caller]
 pub fn assert_one_of(said: &Answered, may: &[(u16, &str)], look: &Look) {
-    let known = may.iter().any(|(status, code)| said.status == *status && said.code == *code);
+    let known = may
+        .iter()
+        .any(|(status, code)| said.status == *status && said.code == *code);
     assert!(known, "{said:?} is no answer to that: {look:?}");
 }
 
@@ -236,9 +271,8 @@ pub fn signal(known: &Known, facts: &Facts, job: &Value, signal: Signal, blocked
             let stored = facts.job(job["id"].as_str().unwrap());
             let began = |row: &Value| row["activated_at"].as_str().map(str::to_owned);
             let since = began(stored).or_else(|| stored["created_at"].as_str().map(str::to_owned));
-            let follows = |other: &&Value| {
-                other["id"] != stored["id"] && other["kind"] != "invalidation" && began(other) > since
-            };
+            let follows =
+                |other: &&Value| other["id"] != stored["id"] && other["kind"] != "invalidation" && began(other) > since;
             let glass = !job["break_glass"].is_null();
             match (kind, state) {
                 _ if superseded => Expected::now(409, "job_superseded"),

@@ -36,7 +36,10 @@ impl Facts {
         let mut tx = app.store.snapshot().await.unwrap();
         let mut rows = async |sql: &str| -> Vec<Value> {
             let sql = format!("SELECT to_jsonb(a_row) FROM ({sql}) AS a_row");
-            sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut *tx).await.unwrap()
+            sqlx::query_scalar(AssertSqlSafe(sql))
+                .fetch_all(&mut *tx)
+                .await
+                .unwrap()
         };
         Self {
             jobs: rows("SELECT * FROM jobs ORDER BY seq").await,
@@ -68,7 +71,10 @@ impl Facts {
 
     #[track_caller]
     pub fn job(&self, id: &str) -> &Value {
-        self.jobs.iter().find(|job| job["id"] == id).expect("a job that there is")
+        self.jobs
+            .iter()
+            .find(|job| job["id"] == id)
+            .expect("a job that there is")
     }
 
     pub fn steps_of<'f>(&'f self, job: &'f Value) -> impl Iterator<Item = &'f Value> {
@@ -88,13 +94,17 @@ impl Facts {
     /// Each job with its round, if it ever got its environment.
     pub fn rounds(&self) -> BTreeSet<(String, i64)> {
         let active = self.jobs.iter().filter(|job| !job["activated_at"].is_null());
-        active.map(|job| (text(job, "id").to_owned(), job["round"].as_i64().unwrap())).collect()
+        active
+            .map(|job| (text(job, "id").to_owned(), job["round"].as_i64().unwrap()))
+            .collect()
     }
 
     /// Positions of steps that have begun: by job.
     pub fn begun(&self) -> BTreeSet<(String, i64)> {
         let begun = self.steps.iter().filter(|step| !step["started_at"].is_null());
-        begun.map(|step| (text(step, "job_id").to_owned(), step["position"].as_i64().unwrap())).collect()
+        begun
+            .map(|step| (text(step, "job_id").to_owned(), step["position"].as_i64().unwrap()))
+            .collect()
     }
 }
 
@@ -102,14 +112,25 @@ impl Facts {
 pub fn told(facts: &Facts, job: &Value) -> String {
     let mut words = format!(
         "{} {} of {} from {}: {} (round {}, error {})",
-        text(job, "kind"), text(job, "id"), job["release"], job["from_release"], text(job, "state"), job["round"], job["error"]
+        text(job, "kind"),
+        text(job, "id"),
+        job["release"],
+        job["from_release"],
+        text(job, "state"),
+        job["round"],
+        job["error"]
     );
     for step in facts.steps_of(job) {
         let component = step["component"].as_str().unwrap_or("");
         words += &format!(
             "\n  {:>3} r{} {} {}/{} {component}: {} {}",
-            step["position"], step["round"], text(step, "direction"), text(step, "stage"), text(step, "kind"),
-            text(step, "state"), step["error"]["code"].as_str().unwrap_or("")
+            step["position"],
+            step["round"],
+            text(step, "direction"),
+            text(step, "stage"),
+            text(step, "kind"),
+            text(step, "state"),
+            step["error"]["code"].as_str().unwrap_or("")
         );
     }
     words

@@ -63,9 +63,15 @@ fn ends_are_consistent(facts: &Facts, job: &Value, about: &str) {
     let holds = job["kind"] != "invalidation" && matches!(state, "running" | "waiting" | "unwinding" | "stuck");
     assert_eq!(job["holds"], holds, "holds: {about}");
     if ended {
-        assert!(job["lease_owner"].is_null() && job["claimable_at"].is_null(), "nobody works on it: {about}");
+        assert!(
+            job["lease_owner"].is_null() && job["claimable_at"].is_null(),
+            "nobody works on it: {about}"
+        );
         for step in facts.steps_of(job) {
-            assert!(!matches!(text(step, "state"), "pending" | "running" | "waiting"), "an open step: {about}");
+            assert!(
+                !matches!(text(step, "state"), "pending" | "running" | "waiting"),
+                "an open step: {about}"
+            );
         }
     }
     let (error, cause) = (&job["error"], job["error"]["code"].as_str());
@@ -82,7 +88,10 @@ fn ends_are_consistent(facts: &Facts, job: &Value, about: &str) {
     if state == "succeeded" {
         let current = facts.steps_of(job).filter(|step| step["round"] == job["round"]);
         for step in current.filter(|step| step["direction"] == "forward") {
-            assert!(matches!(text(step, "state"), "succeeded" | "skipped"), "a step that has not ended well: {about}");
+            assert!(
+                matches!(text(step, "state"), "succeeded" | "skipped"),
+                "a step that has not ended well: {about}"
+            );
         }
     }
     assert!(state != "failed" || job["settled_at"].is_null(), "{about}");
@@ -93,9 +102,16 @@ fn promotions_end_in_order(job: &Value, about: &str) {
         assert!(job["traffic_shifted_at"].is_null(), "{about}");
         return;
     }
-    let at = |field: &str| job[field].as_str().map(|text| DateTime::parse_from_rfc3339(text).unwrap());
+    let at = |field: &str| {
+        job[field]
+            .as_str()
+            .map(|text| DateTime::parse_from_rfc3339(text).unwrap())
+    };
     if let Some(settled) = at("settled_at") {
-        assert!(at("traffic_shifted_at").is_some_and(|shifted| shifted <= settled), "shifted, then settled: {about}");
+        assert!(
+            at("traffic_shifted_at").is_some_and(|shifted| shifted <= settled),
+            "shifted, then settled: {about}"
+        );
     }
     let path = [at("created_at"), at("activated_at"), at("finished_at")];
     let path: Vec<_> = path.into_iter().flatten().collect();
@@ -110,8 +126,14 @@ fn rollbacks_get_through(facts: &Facts, job: &Value, about: &str) {
     match text(job, "state") {
         "running" | "waiting" | "succeeded" | "stuck" => {}
         "aborted" => {
-            let by = job["superseded_by"].as_str().unwrap_or_else(|| panic!("a rollback is aborted: {about}"));
-            assert_eq!(facts.job(by)["kind"], "rollback", "a rollback's place is taken: {about}");
+            let by = job["superseded_by"]
+                .as_str()
+                .unwrap_or_else(|| panic!("a rollback is aborted: {about}"));
+            assert_eq!(
+                facts.job(by)["kind"],
+                "rollback",
+                "a rollback's place is taken: {about}"
+            );
         }
         other => panic!("a rollback is {other}: {about}"),
     }
@@ -120,16 +142,34 @@ fn rollbacks_get_through(facts: &Facts, job: &Value, about: &str) {
 fn events_have_no_gaps(facts: &Facts, about: &str) {
     assert_eq!(facts.events.len(), facts.jobs.len(), "{about}: every job has events");
     for events in &facts.events {
-        assert_eq!((&events["first"], &events["last"]), (&Value::from(1), &events["events"]), "{about}: {events:#}");
-        let kinds: Vec<&str> = events["kinds"].as_array().unwrap().iter().map(|kind| kind.as_str().unwrap()).collect();
+        assert_eq!(
+            (&events["first"], &events["last"]),
+            (&Value::from(1), &events["events"]),
+            "{about}: {events:#}"
+        );
+        let kinds: Vec<&str> = events["kinds"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|kind| kind.as_str().unwrap())
+            .collect();
         assert_eq!(kinds[0], "job.created", "{about}: {events:#}");
         let job = facts.job(text(events, "job_id"));
         let ends = ["job.succeeded", "job.failed", "job.aborted", "job.stuck", "job.retried"];
         let last = kinds.iter().rfind(|kind| ends.contains(kind));
         if let Some(state) = job["finished_at"].as_str().map(|_| text(job, "state")) {
-            assert_eq!(last, Some(&format!("job.{state}").as_str()), "{about}: {}", told(facts, job));
+            assert_eq!(
+                last,
+                Some(&format!("job.{state}").as_str()),
+                "{about}: {}",
+                told(facts, job)
+            );
         } else {
-            assert!(matches!(last, None | Some(&"job.retried")), "{about}: {}: {kinds:?}", told(facts, job));
+            assert!(
+                matches!(last, None | Some(&"job.retried")),
+                "{about}: {}: {kinds:?}",
+                told(facts, job)
+            );
         }
     }
 }
@@ -151,13 +191,23 @@ fn epochs_grow(facts: &Facts, about: &str) {
         let Some(document) = write["value"].as_str().and_then(pointer::parse) else {
             continue;
         };
-        let step = facts.steps.iter().find(|step| step["job_id"] == job && step["position"] == position).unwrap();
+        let step = facts
+            .steps
+            .iter()
+            .find(|step| step["job_id"] == job && step["position"] == position)
+            .unwrap();
         let exactly = !step["params"]["want"]["exactly"].is_null();
         let last = greatest.get(key).copied().unwrap_or(0);
-        assert!(exactly || document.epoch >= last, "{about}: the epoch of {key} falls from {last}: {write:#}");
+        assert!(
+            exactly || document.epoch >= last,
+            "{about}: the epoch of {key} falls from {last}: {write:#}"
+        );
         let first = seen.insert((key, job, position));
         if first && step["params"]["raise_epoch"] == true && !exactly {
-            assert!(document.epoch > last, "{about}: a way back frees nobody: {last}, {write:#}");
+            assert!(
+                document.epoch > last,
+                "{about}: a way back frees nobody: {last}, {write:#}"
+            );
         }
         greatest.insert(key, last.max(document.epoch));
     }
@@ -169,8 +219,14 @@ fn pointers_name_what_was_promoted(world: &World, facts: &Facts, about: &str) {
         let Some(document) = write["value"].as_str().and_then(pointer::parse) else {
             continue;
         };
-        for named in [Some(&document.active), document.candidate.as_ref()].into_iter().flatten() {
-            assert!(book.names.contains(named.as_str()), "{about}: nobody promoted {named}: {write:#}");
+        for named in [Some(&document.active), document.candidate.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            assert!(
+                book.names.contains(named.as_str()),
+                "{about}: nobody promoted {named}: {write:#}"
+            );
         }
         match &document.candidate {
             None => assert_eq!(document.weight, 0, "{about}: {write:#}"),
@@ -185,26 +241,49 @@ fn pointers_name_what_was_promoted(world: &World, facts: &Facts, about: &str) {
 
 fn invalidations_are_sent_once(world: &World, facts: &Facts, about: &str) {
     world.app.assert_one_invalidation_per_step();
-    let sent: BTreeSet<String> = world.app.invalidations().into_iter().map(|sent| sent.caller_reference).collect();
+    let sent: BTreeSet<String> = world
+        .app
+        .invalidations()
+        .into_iter()
+        .map(|sent| sent.caller_reference)
+        .collect();
     let steps: Vec<&Value> = facts.steps.iter().filter(|step| step["kind"] == "invalidate").collect();
     for reference in &sent {
-        assert!(steps.iter().any(|step| step["token"] == **reference), "{about}: {reference} is of no step");
+        assert!(
+            steps.iter().any(|step| step["token"] == **reference),
+            "{about}: {reference} is of no step"
+        );
     }
-    for step in steps.iter().filter(|step| step["state"] == "succeeded" && step["output"]["late"].is_null()) {
+    for step in steps
+        .iter()
+        .filter(|step| step["state"] == "succeeded" && step["output"]["late"].is_null())
+    {
         assert!(sent.contains(text(step, "token")), "{about}: it sent none: {step:#}");
     }
 }
 
 /// Each mutation that had an effect is there, and nothing that nobody did.
 fn audit_has_every_mutation(world: &World, facts: &Facts, about: &str) {
-    let ours = ["promotion.", "rollback.", "job.", "environment.lock", "environment.unlock", "everything.", "release.block", "release.unblock"];
+    let ours = [
+        "promotion.",
+        "rollback.",
+        "job.",
+        "environment.lock",
+        "environment.unlock",
+        "everything.",
+        "release.block",
+        "release.unblock",
+    ];
     let times = |action: &str| {
         let row = facts.audit.iter().find(|row| row["action"] == action);
         row.map_or(0, |row| row["times"].as_u64().unwrap())
     };
     for (action, (least, most)) in &world.book.audited {
         let times = times(action);
-        assert!((*least..=*most).contains(&times), "{about}: {action} {times} times, not {least} to {most}");
+        assert!(
+            (*least..=*most).contains(&times),
+            "{about}: {action} {times} times, not {least} to {most}"
+        );
     }
     for row in &facts.audit {
         let action = text(row, "action");
@@ -220,7 +299,12 @@ fn locks_are_as_known(known: &Known, environment: &Value, about: &str) {
         (false, true) => Some("everything"),
         (false, false) => None,
     };
-    assert_eq!(environment["lock"]["scope"].as_str(), scope, "{about}: {}", environment["lock"]);
+    assert_eq!(
+        environment["lock"]["scope"].as_str(),
+        scope,
+        "{about}: {}",
+        environment["lock"]
+    );
 }
 
 fn blocks_are_as_known(known: &Known, facts: &Facts, about: &str) {
@@ -238,13 +322,19 @@ fn nothing_locked_or_blocked_starts(world: &World, known: &Known, facts: &Facts,
     let locked = both(&|known| known.locked) || both(&|known| known.everything_locked);
     for (id, round) in facts.rounds().difference(&world.book.rounds) {
         let job = facts.job(id);
-        let forward = facts.steps_of(job).any(|step| step["round"] == *round && step["kind"] == "preflight");
+        let forward = facts
+            .steps_of(job)
+            .any(|step| step["round"] == *round && step["kind"] == "preflight");
         if job["kind"] != "promotion" || !forward || !job["request"]["break_glass"].is_null() {
             continue;
         }
         let at = RELEASES.iter().position(|release| job["release"] == *release).unwrap();
         let blocked = both(&|known| known.blocked[at] == Some(true));
-        assert!(!locked && !blocked, "{about}: it begins (locked: {locked}, blocked: {blocked}): {}", told(facts, job));
+        assert!(
+            !locked && !blocked,
+            "{about}: it begins (locked: {locked}, blocked: {blocked}): {}",
+            told(facts, job)
+        );
     }
 }
 
@@ -262,10 +352,16 @@ fn nothing_begins_while_everything_is_locked(world: &World, facts: &Facts, about
         }
         let after = step["after"].as_array().unwrap();
         let follows = |position: &Value| {
-            facts.steps_of(job).any(|other| other["position"] == *position && moves(other))
+            facts
+                .steps_of(job)
+                .any(|other| other["position"] == *position && moves(other))
         };
         let continues = moves(step) && !after.is_empty() && after.iter().all(follows);
-        assert!(continues, "{about}: {step:#} begins although everything is locked: {}", told(facts, job));
+        assert!(
+            continues,
+            "{about}: {step:#} begins although everything is locked: {}",
+            told(facts, job)
+        );
     }
 }
 
@@ -293,6 +389,11 @@ fn pointers_are_as_recorded(world: &World, facts: &Facts, said: &Said, about: &s
             continue;
         }
         let jobs: Vec<String> = facts.jobs.iter().map(|job| told(facts, job)).collect();
-        assert_eq!(pointer["value"].as_str(), says, "{about}: {pointer:#}\n{}", jobs.join("\n"));
+        assert_eq!(
+            pointer["value"].as_str(),
+            says,
+            "{about}: {pointer:#}\n{}",
+            jobs.join("\n")
+        );
     }
 }

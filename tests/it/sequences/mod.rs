@@ -12,9 +12,6 @@ mod expectation;
 mod facts;
 mod invariants;
 mod reference;
-#[path = "../validation/site.rs"]
-#[allow(dead_code, reason = "used in full by its own story")]
-mod site;
 mod system;
 mod tally;
 mod tour;
@@ -75,7 +72,10 @@ fn random_sequences_hold_the_invariants() {
         Ok(())
     });
     if let Err(TestError::Fail(why, (known, steps, _))) = done {
-        panic!("{why}\n\nthe shortest sequence that fails begins at {:?}:\n{steps:#?}", known.stage);
+        panic!(
+            "{why}\n\nthe shortest sequence that fails begins at {:?}:\n{steps:#?}",
+            known.stage
+        );
     }
     done.unwrap();
     let tally = TALLY.lock().unwrap();

@@ -69,8 +69,15 @@ impl fmt::Debug for Release {
 /// How a promotion moves traffic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Way {
-    AllAtOnce { bake_seconds: u32 },
-    Canary { weights: Vec<u32>, gate: bool, check: bool, only_web: bool },
+    AllAtOnce {
+        bake_seconds: u32,
+    },
+    Canary {
+        weights: Vec<u32>,
+        gate: bool,
+        check: bool,
+        only_web: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,14 +163,20 @@ pub enum Death {
     AfterEffect(Call, u64),
     BeforeEffect(Call, u64),
     /// In a write that lands so many timers later, if AWS still takes it by then.
-    LateWrite { skip: u64, timers: u32 },
+    LateWrite {
+        skip: u64,
+        timers: u32,
+    },
 }
 
 /// What happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
     Promote(Promote),
-    Rollback { to: Option<Release>, block: bool },
+    Rollback {
+        to: Option<Release>,
+        block: bool,
+    },
     Signal(Signal, Whose),
     Lock,
     Unlock,
@@ -178,9 +191,16 @@ pub enum What {
     Die(Death),
     /// One worker more.
     Worker,
-    Fault { call: Call, trouble: Trouble, skip: u64, times: u64 },
+    Fault {
+        call: Call,
+        trouble: Trouble,
+        skip: u64,
+        times: u64,
+    },
     /// From now on the check is answered so.
-    Answer { pass: bool },
+    Answer {
+        pass: bool,
+    },
     /// Time goes on to the next timer.
     Timer,
     /// Time goes on until a person has to say something, or nothing is left to do.
@@ -208,8 +228,14 @@ impl What {
     /// Its kind, as it is counted.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Promote(Promote { way: Way::AllAtOnce { .. }, .. }) => "promote",
-            Self::Promote(Promote { way: Way::Canary { .. }, .. }) => "canary",
+            Self::Promote(Promote {
+                way: Way::AllAtOnce { .. },
+                ..
+            }) => "promote",
+            Self::Promote(Promote {
+                way: Way::Canary { .. },
+                ..
+            }) => "canary",
             Self::Rollback { .. } => "rollback",
             Self::Signal(Signal::Approve(_), _) => "approve",
             Self::Signal(Signal::Reject(_), _) => "reject",
@@ -241,9 +267,33 @@ impl What {
 
 /// Every kind there is.
 pub const KINDS: [&str; 27] = [
-    "promote", "canary", "rollback", "approve", "reject", "pause", "resume", "promote_fully", "abort", "retry", "lock",
-    "unlock", "lock everything", "unlock everything", "block", "unblock", "register", "purge", "drift", "late write",
-    "worker death", "second worker", "fault", "check answer", "timer", "run", "hour",
+    "promote",
+    "canary",
+    "rollback",
+    "approve",
+    "reject",
+    "pause",
+    "resume",
+    "promote_fully",
+    "abort",
+    "retry",
+    "lock",
+    "unlock",
+    "lock everything",
+    "unlock everything",
+    "block",
+    "unblock",
+    "register",
+    "purge",
+    "drift",
+    "late write",
+    "worker death",
+    "second worker",
+    "fault",
+    "check answer",
+    "timer",
+    "run",
+    "hour",
 ];
 
 fn promote() -> impl Strategy<Value = What> {
@@ -260,7 +310,13 @@ fn promote() -> impl Strategy<Value = What> {
     let flag = proptest::bool::weighted;
     (release(), way, on_conflict, flag(0.3), flag(0.15)).prop_map(
         |(release, way, on_conflict, overwrite_drift, break_glass)| {
-            What::Promote(Promote { release, way, on_conflict, overwrite_drift, break_glass })
+            What::Promote(Promote {
+                release,
+                way,
+                on_conflict,
+                overwrite_drift,
+                break_glass,
+            })
         },
     )
 }
@@ -311,7 +367,12 @@ fn fault() -> impl Strategy<Value = What> {
         Trouble::AccessDenied,
         Trouble::AccessDenied,
     ]);
-    (call(), trouble, 0..6u64, 1..4u64).prop_map(|(call, trouble, skip, times)| What::Fault { call, trouble, skip, times })
+    (call(), trouble, 0..6u64, 1..4u64).prop_map(|(call, trouble, skip, times)| What::Fault {
+        call,
+        trouble,
+        skip,
+        times,
+    })
 }
 
 fn drift() -> impl Strategy<Value = What> {
@@ -324,22 +385,46 @@ impl ReferenceStateMachine for Known {
     type Transition = Step;
 
     fn init_state() -> BoxedStrategy<Known> {
-        let roads = select(vec![Roads::Parameters, Roads::Parameters, Roads::Keys, Roads::Projected]);
+        let roads = select(vec![
+            Roads::Parameters,
+            Roads::Parameters,
+            Roads::Keys,
+            Roads::Projected,
+        ]);
         let flag = proptest::bool::weighted;
         let served = select(vec![2usize, 1, 2, 0]);
         (roads, served, flag(0.2), flag(0.3), flag(0.3))
-            .prop_map(|(roads, served, gate, check, hooks)| Known::at(Stage { roads, served, gate, check, hooks }))
+            .prop_map(|(roads, served, gate, check, hooks)| {
+                Known::at(Stage {
+                    roads,
+                    served,
+                    gate,
+                    check,
+                    hooks,
+                })
+            })
             .boxed()
     }
 
     fn transitions(known: &Known) -> BoxedStrategy<Step> {
         let mut choices: Vec<(u32, BoxedStrategy<What>)> = vec![
             (9, promote().boxed()),
-            (4, (proptest::option::weighted(0.4, release()), any::<bool>())
-                .prop_map(|(to, block)| What::Rollback { to, block })
-                .boxed()),
+            (
+                4,
+                (proptest::option::weighted(0.4, release()), any::<bool>())
+                    .prop_map(|(to, block)| What::Rollback { to, block })
+                    .boxed(),
+            ),
             (2, Just(if known.locked { What::Unlock } else { What::Lock }).boxed()),
-            (2, Just(if known.everything_locked { What::UnlockEverything } else { What::LockEverything }).boxed()),
+            (
+                2,
+                Just(if known.everything_locked {
+                    What::UnlockEverything
+                } else {
+                    What::LockEverything
+                })
+                .boxed(),
+            ),
             (1, release().prop_map(What::Block).boxed()),
             (1, release().prop_map(What::Unblock).boxed()),
             (1, Just(What::Purge).boxed()),

@@ -22,15 +22,17 @@ use super::{
     facts::Facts,
     invariants,
     reference::{
-        Call, Death, Foreign, Known, OnConflict, Promote, RELEASES, Roads, Signal, Stage, Step, Trouble, Way, What, Who,
-        Whose,
+        Call, Death, Foreign, Known, OnConflict, Promote, RELEASES, Roads, Signal, Stage, Step, Trouble, Way, What,
+        Who, Whose,
     },
-    site::Site,
     tally::TALLY,
 };
-use crate::support::{
-    API_PARAMETER, Answer, ENVIRONMENT, KEY, PARAMETER, REGION, TestApp, TestAppOptions, api_and_web, web_in_kvs,
-    web_projected,
+use crate::{
+    support::{
+        API_PARAMETER, Answer, ENVIRONMENT, KEY, PARAMETER, REGION, TestApp, TestAppOptions, api_and_web, web_in_kvs,
+        web_projected,
+    },
+    validation::site::Site,
 };
 
 /// How long it may take, in real time, until the workers have done what they can.
@@ -100,7 +102,10 @@ pub struct Book {
 
 impl System {
     pub fn start(known: &Known) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let world = runtime.block_on(World::start(&known.stage));
         TALLY.lock().unwrap().sequences += 1;
         Self {
@@ -183,7 +188,12 @@ fn document(app: &TestApp, site: &Site, stage: &Stage) -> Value {
 fn strategy(site: &Site, way: &Way) -> (Value, Vec<u32>) {
     match way {
         Way::AllAtOnce { bake_seconds } => (json!({"kind": "all_at_once", "bake_seconds": bake_seconds}), Vec::new()),
-        Way::Canary { weights, gate, check, only_web } => {
+        Way::Canary {
+            weights,
+            gate,
+            check,
+            only_web,
+        } => {
             let step = |weight: &u32| {
                 let mut step = json!({"weight": weight, "bake_seconds": 60, "approval": gate});
                 if *check {
@@ -214,7 +224,11 @@ fn fault(call: Call, action: &FaultAction, skip: u64, times: u64) -> Vec<Fault> 
         Some(operation) => Fault::on(operation, action.clone()),
         None => Fault::on_any(action.clone()),
     };
-    operations.iter().map(of).map(|fault| fault.skip(skip).times(times)).collect()
+    operations
+        .iter()
+        .map(of)
+        .map(|fault| fault.skip(skip).times(times))
+        .collect()
 }
 
 impl Doom {
@@ -227,7 +241,8 @@ impl World {
     async fn start(stage: &Stage) -> Self {
         let app = TestApp::with(TestAppOptions::default()).await;
         let site = Site::start().await;
-        app.set_up(document(&app, &site, stage), &RELEASES[..RELEASES.len() - 1]).await;
+        app.set_up(document(&app, &site, stage), &RELEASES[..RELEASES.len() - 1])
+            .await;
         let (other, small) = (app.token(Role::Releaser).await, app.token(Role::Deployer).await);
         let mut world = Self {
             app,
@@ -248,7 +263,10 @@ impl World {
             while !world.app.job(&id).await["finished_at"].is_string() {
                 if stage.gate && world.look().await.waits_for() == Some("approval") {
                     let path = format!("/v1/jobs/{id}/approve");
-                    world.send(Method::POST, &path, &json!({}), Who::Other).await.expect(202);
+                    world
+                        .send(Method::POST, &path, &json!({}), Who::Other)
+                        .await
+                        .expect(202);
                     world.audit("job.approve", true);
                 }
                 world.timer().await;
@@ -272,7 +290,11 @@ impl World {
             request.headers_mut().insert(header::AUTHORIZATION, bearer);
         }
         let answer = self.app.send(request).await;
-        assert!(answer.status.as_u16() < 500, "{path}: {}", String::from_utf8_lossy(&answer.body));
+        assert!(
+            answer.status.as_u16() < 500,
+            "{path}: {}",
+            String::from_utf8_lossy(&answer.body)
+        );
         answer
     }
 
@@ -294,7 +316,11 @@ impl World {
                 Some(wait) if wait < SHORT => self.app.advance(Duration::from_secs_f64(wait.max(0.0) + 0.001)).await,
                 _ => return,
             }
-            assert!(Instant::now() < deadline, "the workers do not come to rest: {:#?}", self.look().await);
+            assert!(
+                Instant::now() < deadline,
+                "the workers do not come to rest: {:#?}",
+                self.look().await
+            );
         }
     }
 
@@ -344,7 +370,11 @@ impl World {
     async fn held(&self, known: &Known, step: &Step) -> Option<BTreeSet<(String, i64)>> {
         let before = self.book.before.as_ref()?;
         let held = before.everything_locked && known.everything_locked && !step.at_once;
-        if held { Some(Facts::read(&self.app).await.begun()) } else { None }
+        if held {
+            Some(Facts::read(&self.app).await.begun())
+        } else {
+            None
+        }
     }
 
     /// Notes what the audit has to say. `sure`: it had an effect.
@@ -357,13 +387,17 @@ impl World {
     async fn do_step(&mut self, known: &Known, step: &Step) {
         match &step.what {
             What::Promote(promote) => self.promote(known, promote, step.at_once).await,
-            What::Rollback { to, block } => self.roll_back(known, to.map(|to| to.version()), *block, step.at_once).await,
+            What::Rollback { to, block } => {
+                self.roll_back(known, to.map(|to| to.version()), *block, step.at_once)
+                    .await
+            }
             What::Signal(signal, whose) => self.signal(known, *signal, *whose, step.at_once).await,
             What::Lock => self.put(&format!("{ENVIRONMENT}/lock"), "environment.lock").await,
             What::LockEverything => self.put("/v1/lock", "everything.lock").await,
             What::Unlock => {
                 let was = self.book.before.as_ref().is_some_and(|before| before.locked);
-                self.delete(&format!("{ENVIRONMENT}/lock"), "environment.unlock", was).await;
+                self.delete(&format!("{ENVIRONMENT}/lock"), "environment.unlock", was)
+                    .await;
             }
             What::UnlockEverything => {
                 let was = self.book.before.as_ref().is_some_and(|before| before.everything_locked);
@@ -374,8 +408,14 @@ impl World {
                 let put = matches!(step.what, What::Block(_));
                 if !known.exists(*release) {
                     let method = if put { Method::PUT } else { Method::DELETE };
-                    let body = if put { json!({"reason": "sequence"}) } else { Value::Null };
-                    self.send(method, &path, &body, Who::Starter).await.expect_problem(404, "not_found");
+                    let body = if put {
+                        json!({"reason": "sequence"})
+                    } else {
+                        Value::Null
+                    };
+                    self.send(method, &path, &body, Who::Starter)
+                        .await
+                        .expect_problem(404, "not_found");
                 } else if put {
                     self.put(&path, "release.block").await;
                 } else {
@@ -386,7 +426,9 @@ impl World {
             What::Register => self.app.register(RELEASES[RELEASES.len() - 1]).await,
             What::Purge => {
                 let path = format!("{ENVIRONMENT}/invalidations");
-                self.send(Method::POST, &path, &json!({"paths": ["/*"]}), Who::Starter).await.expect(202);
+                self.send(Method::POST, &path, &json!({"paths": ["/*"]}), Who::Starter)
+                    .await
+                    .expect(202);
             }
             What::Drift(at, foreign) => self.drift(*at, *foreign).await,
             What::Die(death) => self.die(*death).await,
@@ -394,7 +436,12 @@ impl World {
                 let at = self.app.start_worker();
                 self.workers.insert(at);
             }
-            What::Fault { call, trouble, skip, times } => self.fault(*call, *trouble, *skip, *times),
+            What::Fault {
+                call,
+                trouble,
+                skip,
+                times,
+            } => self.fault(*call, *trouble, *skip, *times),
             What::Answer { pass } => self.site.answer("/check", if *pass { 200 } else { 500 }, ""),
             What::Timer => {
                 // A gate's next timer is its expiry.
@@ -429,7 +476,9 @@ impl World {
         self.book.names.insert(release.to_owned());
         let asked = self.book.weights.entry(release.to_owned()).or_default();
         asked.extend(weights.iter().map(|weight| i64::from(*weight)));
-        let answer = self.send(Method::POST, &format!("{ENVIRONMENT}/promotions"), &body, Who::Starter).await;
+        let answer = self
+            .send(Method::POST, &format!("{ENVIRONMENT}/promotions"), &body, Who::Starter)
+            .await;
         if answer.status == 202 {
             self.audit("promotion.start", true);
         }
@@ -448,7 +497,9 @@ impl World {
         }
         let look = self.look().await;
         let expected = expectation::rollback(known, &look, to);
-        let answer = self.send(Method::POST, &format!("{ENVIRONMENT}/rollbacks"), &body, Who::Starter).await;
+        let answer = self
+            .send(Method::POST, &format!("{ENVIRONMENT}/rollbacks"), &body, Who::Starter)
+            .await;
         let said = Answered::of(&answer);
         if at_once {
             expectation::assert_one_of(&said, expectation::ROLLBACK, &look);
@@ -461,7 +512,10 @@ impl World {
             self.audit("rollback.start", !again);
             let left = job["from_release"].as_str().filter(|left| job["release"] != **left);
             if let (true, Some(left)) = (block, left) {
-                assert!(self.is_blocked(left).await, "the release that is left is blocked: {job:#}");
+                assert!(
+                    self.is_blocked(left).await,
+                    "the release that is left is blocked: {job:#}"
+                );
                 self.audit("release.block", true);
             }
         }
@@ -489,7 +543,9 @@ impl World {
         };
         let facts = Facts::read(&self.app).await;
         let expected = expectation::signal(known, &facts, job, signal, blocked);
-        let answer = self.send(Method::POST, &format!("/v1/jobs/{id}/{word}"), &body, who).await;
+        let answer = self
+            .send(Method::POST, &format!("/v1/jobs/{id}/{word}"), &body, who)
+            .await;
         if answer.status == 202 {
             self.audit(action, signal == Signal::Retry);
         }
@@ -502,18 +558,23 @@ impl World {
     }
 
     async fn put(&mut self, path: &str, action: &'static str) {
-        let answer = self.send(Method::PUT, path, &json!({"reason": "sequence"}), Who::Starter).await;
+        let answer = self
+            .send(Method::PUT, path, &json!({"reason": "sequence"}), Who::Starter)
+            .await;
         assert!(matches!(answer.status.as_u16(), 200 | 201), "{answer:?}");
         self.audit(action, answer.status == 201);
     }
 
     async fn delete(&mut self, path: &str, action: &'static str, was: bool) {
-        self.send(Method::DELETE, path, &Value::Null, Who::Starter).await.expect(204);
+        self.send(Method::DELETE, path, &Value::Null, Who::Starter)
+            .await
+            .expect(204);
         self.audit(action, was);
     }
 
     pub async fn unlock_and_unblock_all(&mut self, known: &Known) {
-        self.delete(&format!("{ENVIRONMENT}/lock"), "environment.unlock", false).await;
+        self.delete(&format!("{ENVIRONMENT}/lock"), "environment.unlock", false)
+            .await;
         self.delete("/v1/lock", "everything.unlock", false).await;
         for release in &RELEASES[..known.registered] {
             let path = format!("/v1/apps/storefront/releases/{release}/block");
@@ -538,7 +599,10 @@ impl World {
     /// What one of them says.
     pub fn says<'s>(said: &'s Said, pointer: &Value) -> Option<&'s str> {
         let [api, key, web] = said;
-        match (pointer["component"].as_str().unwrap(), pointer["target"].as_str().unwrap()) {
+        match (
+            pointer["component"].as_str().unwrap(),
+            pointer["target"].as_str().unwrap(),
+        ) {
             ("api", _) => api.as_deref(),
             (_, "kvs") => key.as_deref(),
             _ => web.as_deref(),
@@ -581,7 +645,9 @@ impl World {
         }
         let facts = Facts::read(&self.app).await;
         let begun = facts.begun();
-        self.book.foreign.insert(pointer["key"].as_str().unwrap().to_owned(), begun);
+        self.book
+            .foreign
+            .insert(pointer["key"].as_str().unwrap().to_owned(), begun);
     }
 
     fn fault(&mut self, call: Call, trouble: Trouble, skip: u64, times: u64) {
@@ -601,7 +667,14 @@ impl World {
     /// From now on every worker dies as soon as one of them comes to that call; or right now.
     async fn die(&mut self, death: Death) {
         let (action, call, skip, late) = match death {
-            Death::Idle => return self.workers_die(Doom { handles: Vec::new(), late: None }).await,
+            Death::Idle => {
+                return self
+                    .workers_die(Doom {
+                        handles: Vec::new(),
+                        late: None,
+                    })
+                    .await;
+            }
             Death::AfterEffect(call, skip) => (FaultAction::HangAfterEffect, call, skip, None),
             Death::BeforeEffect(call, skip) => (FaultAction::HangBeforeEffect, call, skip, None),
             Death::LateWrite { skip, timers } => (FaultAction::HoldEffect, Call::Write, skip, Some(timers + 1)),

@@ -1,7 +1,8 @@
 //! Sequences that were not drawn by lot: between them every kind of step runs, whatever the lot says.
 
 use super::reference::{
-    Call, Death, Foreign, Known, OnConflict, Promote, Release, Roads, Signal, Stage, Step, Trouble, Way, What, Who, Whose,
+    Call, Death, Foreign, Known, OnConflict, Promote, Release, Roads, Signal, Stage, Step, Trouble, Way, What, Who,
+    Whose,
 };
 use proptest_state_machine::ReferenceStateMachine;
 
@@ -16,7 +17,12 @@ fn promote(release: usize, way: Way) -> What {
 }
 
 fn canary() -> Way {
-    Way::Canary { weights: vec![5, 50], gate: true, check: true, only_web: false }
+    Way::Canary {
+        weights: vec![5, 50],
+        gate: true,
+        check: true,
+        only_web: false,
+    }
 }
 
 fn signal(signal: Signal) -> What {
@@ -60,7 +66,12 @@ pub fn sequences() -> Vec<(Known, Vec<Step>)> {
         What::LockEverything,
         What::Timer,
         What::UnlockEverything,
-        What::Fault { call: Call::Write, trouble: Trouble::LostAnswer, skip: 0, times: 2 },
+        What::Fault {
+            call: Call::Write,
+            trouble: Trouble::LostAnswer,
+            skip: 0,
+            times: 2,
+        },
         What::Run,
         signal(Signal::Abort),
         What::Drift(0, Foreign::Document),
@@ -72,7 +83,13 @@ pub fn sequences() -> Vec<(Known, Vec<Step>)> {
         What::Rollback { to: None, block: true },
         What::Run,
     ];
-    let stage = |roads| Stage { roads, served: 2, gate: false, check: false, hooks: true };
+    let stage = |roads| Stage {
+        roads,
+        served: 2,
+        gate: false,
+        check: false,
+        hooks: true,
+    };
     [(stage(Roads::Keys), gated), (stage(Roads::Parameters), broken)]
         .into_iter()
         .map(|(stage, steps)| {
