@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::{
     facts::{Facts, text, told},
     invariants,
-    reference::{Known, RELEASES, Who},
+    reference::Known,
+    steps::{RELEASES, Who},
     system::{System, World},
     tally::TALLY,
 };
@@ -24,7 +25,7 @@ impl System {
             world.unlock_and_unblock_all(&known).await;
             (known.locked, known.everything_locked) = (false, false);
             known.blocked = [Some(false); RELEASES.len()];
-            world.book.begun = None;
+            world.book.held = None;
             world.book.before = None;
             world.to_the_end().await;
             invariants::check(world, &known, "at the end").await;

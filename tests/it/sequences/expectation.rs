@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::{
     facts::Facts,
-    reference::{Known, OnConflict, Promote, Signal, Way, Who, Whose},
+    reference::Known,
+    steps::{OnConflict, Promote, RELEASES, Signal, Way, Who, Whose},
 };
 use crate::support::{Answer, ENVIRONMENT, TestApp};
 
@@ -220,7 +221,7 @@ pub fn promotion(known: &Known, look: &Look, promote: &Promote, blocked: bool) -
 pub fn rollback(known: &Known, look: &Look, to: Option<&str>) -> Expected {
     let target = match to {
         Some(to) => {
-            let exists = super::reference::RELEASES[..known.registered].contains(&to);
+            let exists = RELEASES[..known.registered].contains(&to);
             if !exists {
                 return Expected::always(404, "not_found");
             }

@@ -99,6 +99,12 @@ impl Facts {
             .collect()
     }
 
+    /// Jobs that somebody has paused.
+    pub fn paused(&self) -> BTreeSet<String> {
+        let paused = self.jobs.iter().filter(|job| !job["paused_at"].is_null());
+        paused.map(|job| text(job, "id").to_owned()).collect()
+    }
+
     /// Positions of steps that have begun: by job.
     pub fn begun(&self) -> BTreeSet<(String, i64)> {
         let begun = self.steps.iter().filter(|step| !step["started_at"].is_null());

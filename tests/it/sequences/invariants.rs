@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::{
     facts::{Facts, text, told},
-    reference::{Known, RELEASES},
+    reference::Known,
+    steps::RELEASES,
     system::{Said, World},
 };
 
@@ -41,7 +42,7 @@ pub async fn check(world: &mut World, known: &Known, about: &str) {
     locks_are_as_known(known, &environment, about);
     blocks_are_as_known(known, &facts, about);
     nothing_locked_or_blocked_starts(world, known, &facts, about);
-    nothing_begins_while_everything_is_locked(world, &facts, about);
+    nothing_begins_in_what_is_held(world, &facts, about);
     somebody_else_was_seen(world, &facts);
     let idle = turns.iter().all(|(_, _, holds)| !holds) && facts.holder().is_none();
     if idle && turns == Facts::turns(&world.app).await {
@@ -338,16 +339,20 @@ fn nothing_locked_or_blocked_starts(world: &World, known: &Known, facts: &Facts,
     }
 }
 
-/// While everything is locked a promotion goes on with what it has begun, and with what has to follow a flip at once.
-fn nothing_begins_while_everything_is_locked(world: &World, facts: &Facts, about: &str) {
-    let Some(begun) = &world.book.begun else { return };
+/// While it is paused, or everything is locked, a promotion goes on with what it has begun and with what has to follow a
+/// flip at once, and with nothing else.
+fn nothing_begins_in_what_is_held(world: &World, facts: &Facts, about: &str) {
+    let Some(held) = &world.book.held else { return };
+    let paused = facts.paused();
     let moves = |step: &Value| matches!(text(step, "kind"), "flip" | "edge_ttl" | "invalidate" | "converge");
     for step in &facts.steps {
         let job = facts.job(text(step, "job_id"));
         let forward = step["direction"] == "forward" && job["kind"] == "promotion";
         let key = (text(step, "job_id").to_owned(), step["position"].as_i64().unwrap());
-        let new = !step["started_at"].is_null() && !begun.contains(&key);
-        if !new || !forward || !job["request"]["break_glass"].is_null() {
+        let new = !step["started_at"].is_null() && !held.begun.contains(&key);
+        let is_paused = held.paused.contains(&key.0) && paused.contains(&key.0);
+        let is_locked = held.everything && job["request"]["break_glass"].is_null();
+        if !new || !forward || !(is_paused || is_locked) {
             continue;
         }
         let after = step["after"].as_array().unwrap();
@@ -359,7 +364,7 @@ fn nothing_begins_while_everything_is_locked(world: &World, facts: &Facts, about
         let continues = moves(step) && !after.is_empty() && after.iter().all(follows);
         assert!(
             continues,
-            "{about}: {step:#} begins although everything is locked: {}",
+            "{about}: {step:#} begins although it is held: {}",
             told(facts, job)
         );
     }

@@ -1,9 +1,9 @@
 //! Random sequences of everything that people, workers and AWS can do, against real PostgreSQL and the double.
 //!
-//! `reference` makes them up and knows what the contract alone says, `system` does them, `expectation` says what each
-//! request has to be answered with, `invariants` says what must be true after each of them, and `ending` lets everything
-//! come to rest at the end of each sequence and looks once more. A sequence that fails is shortened and kept in
-//! `mod.proptest-regressions`.
+//! `steps` has their words, `reference` makes them up and knows what the contract alone says, `system`, `requests` and
+//! `troubles` do them, `expectation` says what each request has to be answered with, `invariants` what must be true after
+//! each step, and `ending` lets everything come to rest at the end of each sequence and looks once more. A sequence that
+//! fails is shortened, shown, and kept in `mod.proptest-regressions`.
 //!
 //! `GREENLIGHT_TEST_SEQUENCES=500` runs more of them; `PROPTEST_RNG_SEED` makes them the same again.
 
@@ -12,20 +12,20 @@ mod expectation;
 mod facts;
 mod invariants;
 mod reference;
+mod requests;
+mod stage;
+mod steps;
 mod system;
 mod tally;
 mod tour;
+mod troubles;
 
 use std::time::Instant;
 
 use proptest::test_runner::{Config, FileFailurePersistence, TestError, TestRunner};
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
 
-use self::{
-    reference::{Known, Step},
-    system::System,
-    tally::TALLY,
-};
+use self::{reference::Known, steps::Step, system::System, tally::TALLY};
 
 /// Sequences of a normal run: about half a minute in a debug build on two cores.
 const SEQUENCES: u32 = 24;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Mutex};
 
-use super::reference::KINDS;
+use super::steps::KINDS;
 
 /// Of this process. Sequences that are run again to be shortened count as well, but then the test has failed.
 pub static TALLY: Mutex<Tally> = Mutex::new(Tally::new());

@@ -1,8 +1,10 @@
 //! Sequences that were not drawn by lot: between them every kind of step runs, whatever the lot says.
 
-use super::reference::{
-    Call, Death, Foreign, Known, OnConflict, Promote, Release, Roads, Signal, Stage, Step, Trouble, Way, What, Who,
-    Whose,
+use super::{
+    reference::Known,
+    steps::{
+        Call, Death, Foreign, OnConflict, Promote, Release, Roads, Signal, Stage, Step, Trouble, Way, What, Who, Whose,
+    },
 };
 use proptest_state_machine::ReferenceStateMachine;
 
