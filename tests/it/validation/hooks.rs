@@ -183,17 +183,21 @@ async fn a_hook_that_answers_later_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_hook_at_a_weight_that_the_strategy_does_not_have_is_refused() {
+async fn a_hook_at_a_weight_that_a_promotions_own_strategy_passes_is_called_on_the_way() {
     let site = Site::start().await;
-    let app = with(hooked(json!([at_weight(hook(&site, "warm", "before_weight"), 10)]))).await;
-    let override_it = json!({"release": "1.1.0", "strategy": {"kind": "all_at_once"}});
-    let refused = app
-        .post(&format!("{ENVIRONMENT}/promotions"), override_it)
-        .await
-        .expect(422)
-        .json();
-    assert_eq!(refused["code"], "strategy_impossible");
-    assert!(refused["detail"].as_str().unwrap().contains("warm"), "{refused:#}");
+    let hooks = json!([
+        at_weight(hook(&site, "warm", "before_weight"), 10),
+        at_weight(hook(&site, "told", "after_weight"), 10)
+    ]);
+    let app = with(hooked(hooks)).await;
+    let strategy = json!({"kind": "linear", "step_weight": 40, "interval_seconds": 1});
+    let id = app
+        .promote_with(json!({"release": "1.1.0", "strategy": strategy}))
+        .await;
+    app.finish_as(&id, "succeeded").await;
+    // Once each, with the first share that is as great.
+    assert_eq!(weights(&site, "warm"), [json!(40)]);
+    assert_eq!(weights(&site, "told"), [json!(40)]);
 }
 
 #[tokio::test]
