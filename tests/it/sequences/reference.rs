@@ -23,6 +23,8 @@ pub struct Known {
     pub blocked: [Option<bool>; RELEASES.len()],
     /// Something was started.
     pub started: bool,
+    /// Something lies in wait: a fault, a death, a drift.
+    pub trouble: bool,
 }
 
 fn promote() -> impl Strategy<Value = What> {
@@ -51,7 +53,7 @@ fn promote() -> impl Strategy<Value = What> {
 }
 
 fn release() -> impl Strategy<Value = Release> {
-    (0..RELEASES.len()).prop_map(Release)
+    select(vec![2, 1, 0, 2, 1, 2, 3]).prop_map(Release)
 }
 
 fn who() -> impl Strategy<Value = Who> {
@@ -96,7 +98,7 @@ fn fault() -> impl Strategy<Value = What> {
         Trouble::AccessDenied,
         Trouble::AccessDenied,
     ]);
-    (call(), trouble, 0..6u64, 1..4u64).prop_map(|(call, trouble, skip, times)| What::Fault {
+    (call(), trouble, 0..3u64, 1..4u64).prop_map(|(call, trouble, skip, times)| What::Fault {
         call,
         trouble,
         skip,
@@ -136,24 +138,28 @@ impl ReferenceStateMachine for Known {
     }
 
     fn transitions(known: &Known) -> BoxedStrategy<Step> {
+        // What lies in wait is met by a job that begins after it, and a lock that stays hides everything behind it.
+        let (begin, lift) = (if known.trouble { 2 } else { 1 }, 4);
+        let lock = if known.locked {
+            (lift, What::Unlock)
+        } else {
+            (1, What::Lock)
+        };
+        let lock_everything = if known.everything_locked {
+            (lift, What::UnlockEverything)
+        } else {
+            (1, What::LockEverything)
+        };
         let mut choices: Vec<(u32, BoxedStrategy<What>)> = vec![
-            (9, promote().boxed()),
+            (10 * begin, promote().boxed()),
             (
-                4,
+                4 * begin,
                 (proptest::option::weighted(0.4, release()), any::<bool>())
                     .prop_map(|(to, block)| What::Rollback { to, block })
                     .boxed(),
             ),
-            (2, Just(if known.locked { What::Unlock } else { What::Lock }).boxed()),
-            (
-                2,
-                Just(if known.everything_locked {
-                    What::UnlockEverything
-                } else {
-                    What::LockEverything
-                })
-                .boxed(),
-            ),
+            (lock.0, Just(lock.1).boxed()),
+            (lock_everything.0, Just(lock_everything.1).boxed()),
             (1, release().prop_map(What::Block).boxed()),
             (1, release().prop_map(What::Unblock).boxed()),
             (1, Just(What::Purge).boxed()),
@@ -167,7 +173,7 @@ impl ReferenceStateMachine for Known {
             (1, Just(What::Hour).boxed()),
         ];
         if known.started {
-            choices.push((8, signal().boxed()));
+            choices.push((10, signal().boxed()));
         }
         if known.registered < RELEASES.len() {
             choices.push((1, Just(What::Register).boxed()));
@@ -200,6 +206,7 @@ impl Known {
             everything_locked: false,
             blocked: [Some(false); RELEASES.len()],
             started: false,
+            trouble: false,
         }
     }
 
@@ -216,9 +223,10 @@ impl Known {
             What::Block(release) if self.exists(release) => self.blocked[release.0] = Some(true),
             What::Unblock(release) if self.exists(release) => self.blocked[release.0] = Some(false),
             What::Register => self.registered = RELEASES.len(),
-            What::Promote(_) => self.started = true,
+            What::Promote(_) => (self.started, self.trouble) = (true, false),
+            What::Drift(..) | What::Die(_) | What::Fault { .. } => self.trouble = true,
             What::Rollback { block, .. } => {
-                self.started = true;
+                (self.started, self.trouble) = (true, false);
                 for blocked in &mut self.blocked {
                     if block && *blocked == Some(false) {
                         *blocked = None;

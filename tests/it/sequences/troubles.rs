@@ -1,10 +1,10 @@
 //! What goes wrong: somebody else writes, calls to AWS fail, workers die in the middle of one, writes land late.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use greenlight::sandbox::double::{Fault, FaultAction, FaultHandle};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     facts::Facts,
@@ -30,7 +30,7 @@ pub struct Doom {
 pub struct Late {
     handle: FaultHandle,
     signed: DateTime<Utc>,
-    timers: u32,
+    pub timers: u32,
 }
 
 impl Doom {
