@@ -109,9 +109,10 @@ fn promotions_end_in_order(job: &Value, about: &str) {
             .map(|text| DateTime::parse_from_rfc3339(text).unwrap())
     };
     if let Some(settled) = at("settled_at") {
+        let shifted = at("traffic_shifted_at");
         assert!(
-            at("traffic_shifted_at").is_some_and(|shifted| shifted <= settled),
-            "shifted, then settled: {about}"
+            shifted.is_some_and(|shifted| shifted <= settled),
+            "shifted {shifted:?}, settled {settled}: {about}"
         );
     }
     let path = [at("created_at"), at("activated_at"), at("finished_at")];

@@ -14,7 +14,7 @@ use super::{
 use crate::support::ENVIRONMENT;
 
 impl World {
-    async fn do_step(&mut self, known: &Known, step: &Step) {
+    pub async fn do_step(&mut self, known: &Known, step: &Step) {
         match &step.what {
             What::Promote(promote) => self.promote(known, promote, step.at_once).await,
             What::Rollback { to, block } => {
