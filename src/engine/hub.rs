@@ -53,6 +53,16 @@ impl Default for Hub {
 }
 
 impl Hub {
+    /// The same hub, without what people say to jobs: a worker on it is as one that stalls, and hears only from the
+    /// database that its lease is gone.
+    #[must_use]
+    pub fn deaf(&self) -> Self {
+        Self {
+            signals: broadcast::channel(1).0,
+            ..self.clone()
+        }
+    }
+
     /// Ends when something can be claimed, at once if that was said since the last call.
     pub async fn work(&self) {
         self.work.notified().await;

@@ -1,7 +1,8 @@
 //! Request bodies: JSON of at most 1 MiB, with every mistake named by its field.
 //!
 //! An empty body counts as `{}`, so that a rollback needs none, and so that one that needs fields hears
-//! which. Callers never get a 5xx for what they send: text that PostgreSQL can't store is refused here.
+//! which. Callers never get a 5xx for what they send: text that PostgreSQL can't store is refused here. Which field is
+//! meant is [`mistake`]'s business.
 
 use std::time::Duration;
 
@@ -14,7 +15,10 @@ use futures::StreamExt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::problem::{Problem, Result};
+use super::{
+    mistake::{self, join},
+    problem::{Problem, Result},
+};
 use crate::{
     domain::error::FieldError,
     service::{Code, ServiceError},
@@ -26,12 +30,6 @@ pub const BODY_MAX_BYTES: usize = 1024 * 1024;
 const DRAIN_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Up to this size, and this many fields, a mistake inside a tagged object is searched for field by field.
-const NARROW_MAX_BYTES: usize = 64 * 1024;
-const NARROW_MAX_FIELDS: usize = 40;
-/// The fields by which the domain tells objects apart.
-const TAGS: [&str; 2] = ["kind", "mode"];
-
 /// Extracts `T` from the body.
 pub struct JsonBody<T>(pub T);
 
@@ -118,7 +116,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ServiceError> {
         return Err(ServiceError::fields(Code::ValidationFailed, unstorable));
     }
     // From the text and not from the value: only the text still has a field that is given twice.
-    from_text(bytes).map_err(|refused| refused.explain::<T>(bytes.len(), value))
+    mistake::from_text(bytes).map_err(|mistake| mistake.explain::<T>(bytes.len(), &value))
 }
 
 fn malformed(error: &serde_json::Error) -> ServiceError {
@@ -148,111 +146,6 @@ fn find_nul(value: &Value, path: &str, found: &mut Vec<FieldError>) {
         }
         _ => {}
     }
-}
-
-fn join(path: &str, field: &str) -> String {
-    if path.is_empty() {
-        field.to_owned()
-    } else {
-        format!("{path}.{field}")
-    }
-}
-
-/// Where the type refused the JSON, and why.
-#[derive(Debug, PartialEq, Eq)]
-struct Refused {
-    /// Empty: the whole body.
-    path: String,
-    message: String,
-}
-
-fn from_text<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refused> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    serde_path_to_error::deserialize(&mut deserializer).map_err(Refused::new)
-}
-
-fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Refused> {
-    serde_path_to_error::deserialize(value).map_err(Refused::new)
-}
-
-impl Refused {
-    fn new(error: serde_path_to_error::Error<serde_json::Error>) -> Self {
-        let path = error.path().to_string();
-        let inner = error.into_inner();
-        let message = inner.to_string();
-        let message = message
-            .rsplit_once(" at line ")
-            .map_or(message.as_str(), |(text, _)| text)
-            .to_owned();
-        Self {
-            path: if path == "." { String::new() } else { path },
-            message,
-        }
-    }
-
-    /// Names the field as exactly as can be.
-    fn explain<T: DeserializeOwned>(mut self, size_bytes: usize, body: Value) -> ServiceError {
-        // These messages begin with the field's name, of which the path may know only the parent.
-        for start in ["unknown field `", "missing field `", "duplicate field `"] {
-            let field = self.message.strip_prefix(start).and_then(|rest| rest.split('`').next());
-            if let Some(field) = field {
-                if self.path != field && !self.path.ends_with(&format!(".{field}")) {
-                    self.path = join(&self.path, field);
-                }
-                return ServiceError::invalid(&self.path, self.message);
-            }
-        }
-        if size_bytes <= NARROW_MAX_BYTES {
-            self.narrow::<T>(&body);
-        }
-        ServiceError::invalid(&self.path, self.message)
-    }
-
-    /// An object that is told apart by a tag is read as a whole, and so the path ends at it. The field that
-    /// is wrong is the one without which the complaint is another.
-    fn narrow<T: DeserializeOwned>(&mut self, body: &Value) {
-        let Some(Value::Object(fields)) = body.pointer(&pointer(&self.path)) else {
-            return;
-        };
-        let mut fields: Vec<&String> = fields.keys().take(NARROW_MAX_FIELDS).collect();
-        // Without its tag every object gets another complaint, so that is the last explanation.
-        fields.sort_by_key(|field| TAGS.contains(&field.as_str()));
-        let mut required = None;
-        for field in fields {
-            let mut without = body.clone();
-            if let Some(Value::Object(object)) = without.pointer_mut(&pointer(&self.path)) {
-                object.remove(field);
-            }
-            match from_value::<T>(without).err() {
-                Some(same) if (&same.path, &same.message) == (&self.path, &self.message) => {}
-                Some(other) if other.message == format!("missing field `{field}`") => {
-                    required.get_or_insert(field);
-                }
-                _ => {
-                    self.path = join(&self.path, field);
-                    return;
-                }
-            }
-        }
-        if let Some(field) = required {
-            self.path = join(&self.path, field);
-        }
-    }
-}
-
-/// `components[0].router` as a JSON pointer (RFC 6901).
-fn pointer(path: &str) -> String {
-    if path.is_empty() {
-        return String::new();
-    }
-    format!(
-        "/{}",
-        path.replace('~', "~0")
-            .replace('/', "~1")
-            .replace('[', ".")
-            .replace(']', "")
-            .replace('.', "/")
-    )
 }
 
 #[cfg(test)]
@@ -321,7 +214,8 @@ mod tests {
             (r#"{"release": "1", "on_conflict": "wait"}"#, "on_conflict"),
             (r#"{"release": "1", "release": "2"}"#, "release"),
             (r#"{"release": "../1"}"#, "release"),
-            (r#"{"release": "1", "strategy": {"kind": "canary"}}"#, "strategy.kind"),
+            (r#"{"release": "1", "strategy": {"kind": "teleport"}}"#, "strategy.kind"),
+            (r#"{"release": "1", "strategy": {"kind": "canary"}}"#, "strategy.steps"),
             (
                 r#"{"release": "1", "strategy": {"kind": "all_at_once", "x": 1}}"#,
                 "strategy.x",
@@ -356,7 +250,7 @@ mod tests {
             ),
             (
                 r#"{"kind": "ssm_pointer", "parameter": "/x", "regions": [1]}"#,
-                "regions",
+                "regions[0]",
             ),
             (
                 r#"{"kind": "ssm_pointer", "parameter": "/x", "color": "blue"}"#,

@@ -63,6 +63,16 @@ pub async fn of_jobs(connection: &mut PgConnection, jobs: &[Uuid]) -> Result<BTr
     Ok(steps)
 }
 
+/// Seconds until the first of a job's waiting steps is due; `None`: none waits.
+pub async fn seconds_to_next(connection: &mut PgConnection, job: Uuid) -> Result<Option<f64>> {
+    Ok(sqlx::query_scalar(
+        "SELECT extract(epoch FROM min(wake_at) - now())::float8 FROM steps WHERE job_id = $1 AND state = 'waiting'",
+    )
+    .bind(job)
+    .fetch_one(connection)
+    .await?)
+}
+
 /// Seconds since a step ended, by the database's clock.
 pub async fn seconds_since_end(connection: &mut PgConnection, job: Uuid, position: i32) -> Result<Option<f64>> {
     let row: Option<Option<f64>> = sqlx::query_scalar(

@@ -9,7 +9,7 @@ use std::{
 use greenlight::{http::problem, service::Code};
 
 /// Codes that the sources choose between before they make the error.
-const CHOSEN: [&str; 2] = ["undo_incomplete", "rollback_incomplete"];
+const CHOSEN: [&str; 3] = ["undo_incomplete", "rollback_incomplete", "promotion_incomplete"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -31,4 +31,5 @@ mod proofs;
 mod rollback;
 mod store;
 mod support;
+mod validation;
 mod workers;

@@ -20,11 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[tokio::test]
 async fn a_paused_workers_late_write_is_put_right_and_its_result_is_not_stored() {
     let probe = Arc::new(PauseAfterIntents::default());
-    let options = TestAppOptions {
-        workers: 2,
-        probe: Some(probe.clone()),
-        ..TestAppOptions::default()
-    };
+    let options = TestAppOptions::stalling(probe.clone());
     let app = TestApp::with(options).await;
     app.set_up(web_with(json!({"format": "plain"})), &["1.0.0", "1.1.0"])
         .await;
@@ -56,11 +52,7 @@ async fn a_paused_workers_late_write_is_put_right_and_its_result_is_not_stored()
 #[tokio::test]
 async fn a_worker_whose_lease_ran_out_loses_the_job_to_another() {
     let probe = Arc::new(PauseAfterIntents::default());
-    let options = TestAppOptions {
-        workers: 2,
-        probe: Some(probe.clone()),
-        ..TestAppOptions::default()
-    };
+    let options = TestAppOptions::stalling(probe.clone());
     let app = TestApp::with(options).await;
     app.set_up(web(), &["1.0.0"]).await;
     probe.armed.store(true, Ordering::SeqCst);

@@ -1,9 +1,7 @@
 //! Whether the roads can do what a strategy asks: decided when it is asked for, with the nearest that can be done.
 
-use std::collections::BTreeSet;
-
 use super::{
-    AllAtOnce, Canary, EdgeMode, EnvironmentDocument, HookWhen, Linear, Strategy,
+    AllAtOnce, Canary, EdgeMode, EnvironmentDocument, Linear, Strategy,
     router::{Limits, Router},
 };
 use crate::domain::{names::Name, pointer::PointerFormat};
@@ -78,20 +76,6 @@ impl EnvironmentDocument {
                     component.name, shares[at].weight, limits.reason
                 );
                 return refuse(field, reason);
-            }
-        }
-        let weights: BTreeSet<u32> = shares.iter().map(|share| share.weight).chain([100]).collect();
-        let placed = |hook: &&super::Hook| matches!(hook.when, HookWhen::BeforeWeight | HookWhen::AfterWeight);
-        for hook in self.hooks.iter().filter(placed) {
-            if hook.weight.is_none_or(|weight| !weights.contains(&weight)) {
-                let weight = hook.weight.unwrap_or(0);
-                return refuse(
-                    String::new(),
-                    format!(
-                        "hook {} is called at a weight of {weight}, which this strategy does not come to",
-                        hook.name
-                    ),
-                );
             }
         }
         None

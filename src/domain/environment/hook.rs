@@ -19,7 +19,8 @@ pub struct Hook {
     #[schema(example = "expand-schema")]
     pub name: Name,
     pub when: HookWhen,
-    /// With `before_weight` and `after_weight`: which one, a weight of the strategy or 100.
+    /// With `before_weight` and `after_weight`: which one, a weight of the environment's strategy or 100. A promotion
+    /// with a strategy of its own calls the hook when it passes that weight.
     #[serde(default)]
     pub weight: Option<u32>,
     /// Filled in as in an `http` check.
@@ -59,9 +60,9 @@ pub enum HookWhen {
     BeforeTraffic,
     /// When everyone is on the release, before the checks of `after_traffic`.
     AfterTraffic,
-    /// Before the share grows to `weight`.
+    /// Before the share grows to `weight`, or past it.
     BeforeWeight,
-    /// As soon as the share is `weight`, before its bake.
+    /// As soon as the share is `weight` or more, before its bake.
     AfterWeight,
 }
 

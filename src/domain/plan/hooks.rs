@@ -27,11 +27,12 @@ pub struct HookRun {
     pub undoes: Option<String>,
 }
 
-/// The hooks of an environment that are called at one place of the plan, in their order.
-pub(super) fn at<'h>(hooks: &'h [Hook], when: HookWhen, weight: u32) -> impl Iterator<Item = &'h Hook> {
+/// The hooks of an environment that are called at one place of the plan, in their order. `weights`: what the share grows
+/// from and to; whatever lies between is passed.
+pub(super) fn at<'h>(hooks: &'h [Hook], when: HookWhen, (from, to): (u32, u32)) -> impl Iterator<Item = &'h Hook> {
+    let is_passed = move |hook: &Hook| hook.weight.is_some_and(|weight| from < weight && weight <= to);
     hooks.iter().filter(move |hook| {
-        hook.when == when
-            && (!matches!(when, HookWhen::BeforeWeight | HookWhen::AfterWeight) || hook.weight == Some(weight))
+        hook.when == when && (!matches!(when, HookWhen::BeforeWeight | HookWhen::AfterWeight) || is_passed(hook))
     })
 }
 

@@ -21,6 +21,8 @@ mod promotion;
 mod retry;
 mod rollback;
 mod shares;
+#[cfg(test)]
+mod tests;
 mod undo;
 
 use serde::{Deserialize, Serialize};

@@ -43,6 +43,8 @@ struct Planner<'a> {
     promotion: Promotion<'a>,
     plan: Builder<'a>,
     flips: Vec<i32>,
+    /// The share that stands.
+    given: u32,
 }
 
 /// The plan of a promotion.
@@ -52,6 +54,7 @@ pub fn promotion(promotion: &Promotion<'_>) -> Vec<PlannedStep> {
         promotion: *promotion,
         plan: Builder::new(environment, Direction::Forward, OnFailure::Unwind, 1),
         flips: Vec::new(),
+        given: 0,
     };
     let mut after = planner.before_traffic();
     for share in promotion.strategy.shares() {
@@ -62,6 +65,7 @@ pub fn promotion(promotion: &Promotion<'_>) -> Vec<PlannedStep> {
             after = planner.flip(name, Some(share.weight), after);
         }
         after = planner.hooks(HookWhen::AfterWeight, share.weight, after);
+        planner.given = share.weight;
         let (bake, watched) = planner.bake(&share, &after);
         after = planner.gate(&share, [vec![bake], watched].concat());
     }
@@ -206,7 +210,7 @@ impl Planner<'_> {
 
     /// Hooks of one moment, one after the other.
     fn hooks(&mut self, when: HookWhen, weight: u32, mut after: Vec<i32>) -> Vec<i32> {
-        for hook in hooks::at(&self.promotion.environment.hooks, when, weight) {
+        for hook in hooks::at(&self.promotion.environment.hooks, when, (self.given, weight)) {
             let run = HookRun {
                 hook: hook.clone(),
                 release: self.promotion.release.clone(),

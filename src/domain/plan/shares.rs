@@ -1,11 +1,11 @@
 //! Which steps belong to a share of the visitors, and how many visitors are where.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Direction, Flip, StepParams, Want};
 use crate::domain::{
-    environment::EnvironmentDocument,
     job::{Step, StepState},
+    names::Name,
     pointer::Shift,
 };
 
@@ -46,33 +46,39 @@ pub fn skipped_by_promoting_fully(steps: &[Step], round: i32) -> BTreeSet<i32> {
     skipped
 }
 
-/// Percent of the visitors that the flips done so far in the last round have put on the release: the least of all
-/// components that take part. `None`: no flip was done.
-pub fn served(environment: &EnvironmentDocument, steps: &[Step], round: i32) -> Option<u32> {
-    let mut least = None;
-    let done = |step: &&Step| {
-        step.round == round && step.direction == Direction::Forward && step.state == StepState::Succeeded
-    };
-    for component in &environment.components {
-        let mut flips = steps
-            .iter()
-            .filter(|step| step.component.as_ref() == Some(&component.name));
-        let planned = flips.clone().filter_map(|step| shift(&step.params));
-        // One that flips only when everyone is moved has no say before that.
-        let partial = planned.clone().any(|shift| shift.candidate.is_some());
-        let last = flips
-            .by_ref()
-            .filter(done)
-            .filter_map(|step| shift(&step.params))
-            .next_back();
-        let weight = last.map(|shift| if shift.candidate.is_some() { shift.weight } else { 100 });
-        let anybody = steps
-            .iter()
-            .filter_map(|step| shift(&step.params))
-            .any(|shift| shift.candidate.is_some());
-        if partial || !anybody || weight.is_some() {
-            least = Some(least.map_or(weight.unwrap_or(0), |least: u32| least.min(weight.unwrap_or(0))));
+/// Where the flips of one component have got.
+#[derive(Default)]
+struct Reached {
+    /// Its visitors are shared before everyone is moved.
+    is_shared: bool,
+    /// The last share given.
+    share: u32,
+    everyone: bool,
+}
+
+/// Percent of the visitors that the flips done so far in this round have put on the release: 100 when every component has
+/// moved everyone, until then the least share of those that give one.
+pub fn served(steps: &[Step], round: i32) -> u32 {
+    let mut components: BTreeMap<&Name, Reached> = BTreeMap::new();
+    let current = steps
+        .iter()
+        .filter(|step| step.round == round && step.direction == Direction::Forward);
+    for (step, shift) in current.filter_map(|step| Some((step, shift(&step.params)?))) {
+        let Some(component) = &step.component else { continue };
+        let reached = components.entry(component).or_default();
+        let done = step.state == StepState::Succeeded;
+        if shift.candidate.is_some() {
+            reached.is_shared = true;
+            if done {
+                reached.share = shift.weight;
+            }
+        } else {
+            reached.everyone = done;
         }
     }
-    least
+    if !components.is_empty() && components.values().all(|reached| reached.everyone) {
+        return 100;
+    }
+    let shared = components.values().filter(|reached| reached.is_shared);
+    shared.map(|reached| reached.share).min().unwrap_or(0)
 }

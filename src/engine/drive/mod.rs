@@ -4,7 +4,7 @@ mod ending;
 mod results;
 mod signals;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use serde_json::json;
 use tokio::{
@@ -124,6 +124,7 @@ impl Drive<'_> {
         let mut results: Vec<StepResult> = Vec::new();
         let mut first = true;
         let mut look_again = false;
+        let mut look_in;
         loop {
             let Some(mut fenced) = self.engine.store.fence(self.lease).await? else {
                 tracing::info!(job.id = %self.lease.job, "the lease is gone: stopping quietly");
@@ -142,8 +143,11 @@ impl Drive<'_> {
                 );
             }
             for (position, result) in results.drain(..) {
+                // It was stopped, but had ended just before.
+                if self.handles.remove(&position).is_none() {
+                    continue;
+                }
                 self.in_flight.retain(|p| *p != position);
-                self.handles.remove(&position);
                 match result {
                     Ok(outcome) => self.apply(&mut fenced, position, outcome).await?,
                     Err(StepError::LeaseLost) => return Ok(()),
@@ -160,6 +164,10 @@ impl Drive<'_> {
                 }
             }
             let stopping = stop.is_cancelled();
+            if stopping {
+                // Only writes are waited for; the rest is run again by whoever takes the job over.
+                self.interrupt(|step| step.params.is_interruptible());
+            }
             if stopping && self.in_flight.is_empty() {
                 // What has just settled is ended here: between the two it could still be aborted.
                 if self.next() == Next::Complete {
@@ -177,6 +185,7 @@ impl Drive<'_> {
             match turn {
                 Turn::Leave => return fenced.commit("leave").await,
                 Turn::Go(positions) => {
+                    look_in = self.look_in(&mut fenced).await?;
                     fenced.commit("turn").await?;
                     for position in positions {
                         self.in_flight.push(position);
@@ -196,13 +205,26 @@ impl Drive<'_> {
                 },
                 () = heard(&mut said, self.job.id) => look_again = true,
                 // A notification is a hint: what was said is looked for without one too.
-                () = tokio::time::sleep(self.engine.config.poll) => look_again = true,
+                () = tokio::time::sleep(look_in) => look_again = true,
+                () = stop.cancelled(), if !stopping => {}
                 () = lost.cancelled() => {
                     tracing::info!(job.id = %self.lease.job, "the lease is gone: stopping quietly");
                     return Ok(());
                 }
             }
         }
+    }
+
+    /// When to look at the job again although nothing in flight has ended: when the next waiting step is due.
+    async fn look_in(&self, fenced: &mut Fenced) -> Result<Duration> {
+        let poll = self.engine.config.poll;
+        if !self.steps.iter().any(|step| step.state == StepState::Waiting) {
+            return Ok(poll);
+        }
+        let secs = steps::seconds_to_next(fenced.connection(), self.job.id).await?;
+        let due = secs.map(|secs| Duration::from_secs_f64(secs.max(0.0)));
+        // Never quite zero: the steps in flight have to get on.
+        Ok(due.map_or(poll, |due| due.clamp(Duration::from_millis(20), poll)))
     }
 
     fn next(&self) -> Next {

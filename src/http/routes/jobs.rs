@@ -102,6 +102,7 @@ pub struct WaitQuery {
     #[param(minimum = 0, maximum = 60, default = 0)]
     wait: Option<u32>,
     /// Answer earlier, as soon as this has come true.
+    #[param(inline)]
     until: Option<Until>,
 }
 

@@ -33,8 +33,8 @@ pub struct JobView {
     pub from_release: Option<Version>,
     pub state: JobState,
     pub progress: Progress,
-    /// Percent of the visitors that are on `release` as far as the job has got in this round; null before its first
-    /// flip, and for a job that moves no traffic.
+    /// Percent of the visitors that the job has put on `release` so far; null when it does not move them there: queued,
+    /// on its way back, not ended well, or back to what was there before the first promotion.
     #[schema(example = 10, maximum = 100)]
     pub weight: Option<u32>,
     /// What it waits for: `timer`, `approval`, `pause` or `environment`; null when it does not wait.
@@ -166,10 +166,8 @@ impl From<JobWithSteps> for JobView {
             job.state,
             JobState::Unwinding | JobState::Failed | JobState::Aborted | JobState::Stuck
         );
-        let weight = match &job.snapshot {
-            Some(snapshot) if job.kind != JobKind::Invalidation && !undone => plan::served(snapshot, &steps, job.round),
-            _ => None,
-        };
+        let moves = job.snapshot.is_some() && job.release.is_some() && job.kind != JobKind::Invalidation;
+        let weight = (moves && !undone).then(|| plan::served(&steps, job.round));
         // A claimable time is a wait only while something is waited for.
         let waiting_until = job.waiting_until.filter(|_| job.waiting_for.is_some());
         Self {

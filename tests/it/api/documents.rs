@@ -60,7 +60,7 @@ async fn every_operation_of_the_document_is_there_and_no_other_method() {
             }
         }
     }
-    assert!(operations >= 21, "{operations}");
+    assert!(operations >= 36, "{operations}");
 }
 
 #[tokio::test]
@@ -84,8 +84,12 @@ async fn what_an_operation_answers_is_in_the_document() {
         (
             "/v1/apps/{app}/environments/{env}/promotions",
             "post",
-            vec!["200", "202", "404", "409", "422"],
+            vec!["200", "202", "403", "404", "409", "422", "423"],
         ),
+        ("/v1/jobs/{id}/approve", "post", vec!["202", "403", "404", "409"]),
+        ("/v1/jobs/{id}/callback", "post", vec!["204", "401", "409", "422"]),
+        ("/v1/lock", "put", vec!["200", "201", "403", "422"]),
+        ("/v1/lock", "get", vec!["200", "404"]),
         (
             "/v1/apps/{app}/environments/{env}/rollbacks",
             "post",
@@ -109,7 +113,13 @@ async fn the_document_names_every_code_of_a_retry() {
     let app = without_workers().await;
     let document = document(&app).await;
     let refusals = document["paths"]["/v1/jobs/{id}/retry"]["post"]["responses"]["409"].to_string();
-    for code in ["not_retryable", "job_superseded", "job_in_progress", "active_changed"] {
+    for code in [
+        "not_retryable",
+        "job_superseded",
+        "job_in_progress",
+        "active_changed",
+        "release_blocked",
+    ] {
         assert!(refusals.contains(code), "{code}: {refusals}");
     }
 }

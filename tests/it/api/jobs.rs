@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{names, without_workers};
 use crate::support::{ENVIRONMENT, TestApp, web, web_with};
 
-const JOB: [&str; 25] = [
+const JOB: [&str; 29] = [
     "id",
     "kind",
     "app",
@@ -38,6 +38,10 @@ const JOB: [&str; 25] = [
     "superseded_by",
     "converged_at",
     "converged_after_seconds",
+    "weight",
+    "paused",
+    "promoted_fully",
+    "break_glass",
 ];
 const STEP: [&str; 16] = [
     "position",
@@ -85,7 +89,7 @@ fn assert_job(job: &Value, state: &str) {
         for field in ["code", "message"] {
             assert!(job["error"][field].is_string(), "{job:#}");
         }
-        let known = BTreeSet::from(["code", "message", "step", "hint"]);
+        let known = BTreeSet::from(["code", "message", "step", "hint", "evidence"]);
         assert!(names(&job["error"]).is_subset(&known), "{job:#}");
     }
     for field in [
@@ -275,8 +279,17 @@ async fn a_dry_run_shows_the_plan_and_starts_nothing() {
     let plan = answer.json();
     assert_eq!(
         names(&plan),
-        BTreeSet::from(["dry_run", "release", "from_release", "steps"])
+        BTreeSet::from([
+            "dry_run",
+            "release",
+            "from_release",
+            "strategy",
+            "takes_at_least_seconds",
+            "steps"
+        ])
     );
+    assert_eq!(plan["strategy"], json!({"kind": "all_at_once"}));
+    assert_eq!(plan["takes_at_least_seconds"], 0);
     let kinds: Vec<&str> = plan["steps"]
         .as_array()
         .unwrap()

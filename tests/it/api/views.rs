@@ -53,6 +53,7 @@ async fn a_release_shows_what_was_registered_and_by_whom() {
         "created_at",
         "created_by",
         "manifests",
+        "block",
     ];
     assert_eq!(names(&release), BTreeSet::from(fields));
     assert_eq!(release["manifests"], json!([]), "no promotion has looked yet");
@@ -83,7 +84,15 @@ const TRUE_NOW: [&str; 12] = [
     "created_at",
     "updated_at",
 ];
-const DOCUMENT: [&str; 5] = ["aws", "components", "strategy", "checks", "retention"];
+const DOCUMENT: [&str; 7] = [
+    "aws",
+    "components",
+    "strategy",
+    "checks",
+    "hooks",
+    "approvals",
+    "retention",
+];
 
 #[tokio::test]
 async fn an_environment_shows_its_document_with_defaults_and_what_is_true() {
@@ -94,6 +103,14 @@ async fn an_environment_shows_its_document_with_defaults_and_what_is_true() {
     let all: BTreeSet<&str> = TRUE_NOW.into_iter().chain(DOCUMENT).collect();
     assert_eq!(names(&environment), all);
     assert_eq!(environment["strategy"], json!({"kind": "all_at_once"}));
+    assert_eq!(
+        (&environment["checks"], &environment["hooks"]),
+        (&json!([]), &json!([]))
+    );
+    assert_eq!(
+        environment["approvals"],
+        json!({"before_traffic": false, "required": 1, "role": "releaser", "expires_after_seconds": 86_400})
+    );
     assert_eq!(
         environment["retention"],
         json!({"keep_releases": 5, "cleanup_after_seconds": 3600})

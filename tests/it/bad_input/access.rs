@@ -84,6 +84,10 @@ async fn nobody_learns_of_other_mistakes_without_a_token() {
         (Method::PUT, "/v1/apps/new", Some(json!([]))),
         (Method::DELETE, ENVIRONMENT, None),
         (Method::POST, "/v1/jobs/nonsense/abort", None),
+        (Method::POST, "/v1/jobs/nonsense/promote_fully", None),
+        (Method::POST, "/v1/jobs/nonsense/callback", Some(json!({"x": 1}))),
+        (Method::PUT, "/v1/lock", Some(json!({}))),
+        (Method::DELETE, "/v1/lock", None),
     ] {
         let answer = send_as(&app, None, method, path, body.as_ref()).await;
         let problem = answer.expect_problem(401, "unauthenticated");
@@ -150,6 +154,57 @@ async fn each_role_may_what_it_is_for_and_no_more() {
             format!("{ENVIRONMENT}/rollbacks"),
             Some(json!({})),
         ),
+        (
+            Role::Deployer,
+            Method::POST,
+            format!("{ENVIRONMENT}/previews"),
+            Some(json!({"release": "none", "expires_in_seconds": 60})),
+        ),
+        (Role::Viewer, Method::GET, "/v1/lock".into(), None),
+        // Which role decides at a gate is the environment's policy, and only a job has one.
+        (Role::Viewer, Method::POST, format!("{NO_JOB}/approve"), None),
+        (Role::Viewer, Method::POST, format!("{NO_JOB}/reject"), None),
+        (Role::Releaser, Method::POST, format!("{NO_JOB}/pause"), None),
+        (Role::Releaser, Method::POST, format!("{NO_JOB}/resume"), None),
+        (
+            Role::Releaser,
+            Method::POST,
+            format!("{NO_JOB}/promote_fully"),
+            Some(json!({"reason": "x"})),
+        ),
+        (
+            Role::Releaser,
+            Method::PUT,
+            format!("{ENVIRONMENT}/lock"),
+            Some(json!({"reason": "x"})),
+        ),
+        (Role::Releaser, Method::DELETE, format!("{ENVIRONMENT}/lock"), None),
+        (
+            Role::Releaser,
+            Method::PUT,
+            "/v1/lock".into(),
+            Some(json!({"reason": "x"})),
+        ),
+        (Role::Releaser, Method::DELETE, "/v1/lock".into(), None),
+        (
+            Role::Releaser,
+            Method::PUT,
+            format!("{RELEASES}/1.0.0/block"),
+            Some(json!({"reason": "x"})),
+        ),
+        (Role::Releaser, Method::DELETE, format!("{RELEASES}/1.0.0/block"), None),
+        (
+            Role::Releaser,
+            Method::POST,
+            format!("{ENVIRONMENT}/invalidations"),
+            Some(json!({"paths": ["/*"]})),
+        ),
+        (
+            Role::Admin,
+            Method::POST,
+            format!("{ENVIRONMENT}/promotions"),
+            Some(json!({"release": "1.0.0", "break_glass": {"reason": "x"}, "dry_run": true})),
+        ),
         (Role::Releaser, Method::POST, format!("{NO_JOB}/abort"), None),
         (Role::Releaser, Method::POST, format!("{NO_JOB}/retry"), None),
         (Role::Admin, Method::PUT, "/v1/apps/other".into(), Some(json!({}))),
@@ -169,7 +224,13 @@ async fn each_role_may_what_it_is_for_and_no_more() {
             let answer = send_as(&app, Some(&authorization), method.clone(), path, body.as_ref()).await;
             if role < *needed {
                 let problem = answer.expect_problem(403, "forbidden");
-                assert_eq!(problem["required_role"], needed.as_str());
+                // A road that several roles may take hears of the first one it lacks.
+                let at_least = if path.ends_with("/promotions") && role < Role::Releaser {
+                    Role::Releaser
+                } else {
+                    *needed
+                };
+                assert_eq!(problem["required_role"], at_least.as_str());
             } else {
                 assert!(
                     answer.status.as_u16() != 403 && answer.status.as_u16() != 401,
@@ -195,11 +256,25 @@ async fn a_refused_call_changes_nothing() {
             Some(json!({"release": "1.0.0"})),
         ),
         (Method::PUT, "/v1/apps/other".to_owned(), Some(json!({}))),
+        (Method::PUT, "/v1/lock".to_owned(), Some(json!({"reason": "x"}))),
+        (Method::PUT, format!("{ENVIRONMENT}/lock"), Some(json!({"reason": "x"}))),
+        (
+            Method::PUT,
+            format!("{RELEASES}/1.0.0/block"),
+            Some(json!({"reason": "x"})),
+        ),
+        (
+            Method::POST,
+            format!("{ENVIRONMENT}/invalidations"),
+            Some(json!({"paths": ["/*"]})),
+        ),
     ] {
         let answer = send_as(&app, Some(&viewer), method, &path, body.as_ref()).await;
         answer.expect_problem(403, "forbidden");
     }
-    app.get(ENVIRONMENT).await.expect(200);
+    assert_eq!(app.environment().await["lock"], Value::Null);
+    let release = app.get(&format!("{RELEASES}/1.0.0")).await.expect(200).json();
+    assert_eq!(release["block"], Value::Null);
     app.get("/v1/apps/other").await.expect_problem(404, "not_found");
     app.get(&format!("{RELEASES}/2.0.0"))
         .await

@@ -76,6 +76,42 @@ async fn what_does_not_exist_is_not_found_and_named() {
         (Method::GET, format!("{NO_JOB}/events"), None, "job 0197b3a4"),
         (Method::POST, format!("{NO_JOB}/abort"), None, "job 0197b3a4"),
         (Method::POST, format!("{NO_JOB}/retry"), None, "job 0197b3a4"),
+        (Method::POST, format!("{NO_JOB}/approve"), None, "job 0197b3a4"),
+        (Method::POST, format!("{NO_JOB}/reject"), None, "job 0197b3a4"),
+        (Method::POST, format!("{NO_JOB}/pause"), None, "job 0197b3a4"),
+        (Method::POST, format!("{NO_JOB}/resume"), None, "job 0197b3a4"),
+        (
+            Method::POST,
+            format!("{NO_JOB}/promote_fully"),
+            Some(json!({"reason": "x"})),
+            "job 0197b3a4",
+        ),
+        (
+            Method::PUT,
+            format!("{other}/lock"),
+            Some(json!({"reason": "x"})),
+            "environment storefront/other",
+        ),
+        (
+            Method::DELETE,
+            format!("{other}/lock"),
+            None,
+            "environment storefront/other",
+        ),
+        (
+            Method::POST,
+            format!("{other}/invalidations"),
+            Some(json!({"paths": ["/*"]})),
+            "environment storefront/other",
+        ),
+        (
+            Method::PUT,
+            format!("{RELEASES}/9.9.9/block"),
+            Some(json!({"reason": "x"})),
+            "9.9.9",
+        ),
+        (Method::DELETE, format!("{RELEASES}/9.9.9/block"), None, "9.9.9"),
+        (Method::GET, "/v1/lock".into(), None, "no lock"),
         (Method::GET, "/v1/jobs/nonsense".into(), None, "job nonsense"),
         (Method::GET, "/v1/jobs/%00".into(), None, "job"),
         (Method::POST, "/v1/jobs/nonsense/abort".into(), None, "job nonsense"),
@@ -219,6 +255,16 @@ async fn a_wrong_method_is_refused_with_the_ones_that_are_allowed() {
         ("/v1/jobs/x/events", "GET,HEAD"),
         ("/v1/jobs/x/abort", "POST"),
         ("/v1/jobs/x/retry", "POST"),
+        ("/v1/jobs/x/approve", "POST"),
+        ("/v1/jobs/x/reject", "POST"),
+        ("/v1/jobs/x/pause", "POST"),
+        ("/v1/jobs/x/resume", "POST"),
+        ("/v1/jobs/x/promote_fully", "POST"),
+        ("/v1/jobs/x/callback", "POST"),
+        ("/v1/lock", "DELETE,GET,HEAD,PUT"),
+        ("/v1/apps/storefront/environments/production/lock", "DELETE,PUT"),
+        ("/v1/apps/storefront/environments/production/invalidations", "POST"),
+        ("/v1/apps/storefront/releases/1.0.0/block", "DELETE,PUT"),
         ("/healthz", "GET,HEAD"),
         ("/readyz", "GET,HEAD"),
         ("/openapi.json", "GET,HEAD"),
@@ -292,6 +338,7 @@ async fn every_wrong_query_parameter_is_named() {
         ("state=", vec!["state"]),
         ("state=Running", vec!["state"]),
         ("kind=deploy", vec!["kind"]),
+        ("kind=purge", vec!["kind"]),
         ("app=A", vec!["app"]),
         ("app=%00", vec!["app"]),
         ("environment=a_b", vec!["environment"]),
@@ -304,6 +351,7 @@ async fn every_wrong_query_parameter_is_named() {
         cases.push((format!("{jobs}?wait={wait}"), vec!["wait"]));
     }
     cases.push((format!("{jobs}?waits=1"), vec!["waits"]));
+    cases.push((format!("{jobs}?wait=61&until=done"), vec!["wait", "until"]));
     for after in ["-1", "x", "", "9223372036854775808"] {
         cases.push((format!("{jobs}/events?after={after}"), vec!["after"]));
     }

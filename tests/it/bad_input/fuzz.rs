@@ -70,7 +70,7 @@ const SEGMENTS: [&str; 16] = [
     "18446744073709551616",
     "{app}",
 ];
-const QUERIES: [&str; 22] = [
+const QUERIES: [&str; 26] = [
     "limit=0",
     "limit=200",
     "limit=-9223372036854775808",
@@ -84,6 +84,10 @@ const QUERIES: [&str; 22] = [
     "state=running",
     "state=%27",
     "kind=rollback",
+    "kind=invalidation",
+    "until=settled",
+    "until=traffic_shifted",
+    "until=%00",
     "app=storefront",
     "environment=production",
     "wait=0",
@@ -94,7 +98,7 @@ const QUERIES: [&str; 22] = [
     "%ff=%ff",
     "&&==&",
 ];
-const WORDS: [&str; 22] = [
+const WORDS: [&str; 30] = [
     "",
     "\u{0}",
     "1.0.0",
@@ -115,6 +119,14 @@ const WORDS: [&str; 22] = [
     "ä\u{1F600}\u{202e}",
     "\u{feff}",
     "canary",
+    "linear",
+    "http",
+    "webhook",
+    "cloudwatch_alarm",
+    "during_bake",
+    "before_weight",
+    "http://169.254.169.254/{release}",
+    "(?:\\w{1000}){1000}",
     "{release}/",
     "arn:aws:iam::111122223333:role/x",
 ];
@@ -190,9 +202,40 @@ fn documents() -> Vec<Value> {
         json!({"release": "1.0.0", "on_conflict": "queue", "on_drift": "overwrite", "reason": "x"}),
         json!({"release": "1.1.0", "on_conflict": "supersede", "strategy": {"kind": "all_at_once"}}),
         json!({"release": "1.0.0", "dry_run": true, "expected_active": "1.1.0"}),
-        json!({"to": "1.0.0", "expected_active": "1.1.0", "reason": "x"}),
+        json!({"to": "1.0.0", "expected_active": "1.1.0", "reason": "x", "block": true}),
+        json!({"release": "1.1.0", "on_conflict": "supersede", "break_glass": {"reason": "x"}}),
+        json!({"release": "1.1.0", "dry_run": true, "strategy": {"kind": "linear", "step_weight": 20, "interval_seconds": 0}}),
+        json!({"reason": "x"}),
+        json!({"comment": "x", "step": 2}),
+        json!({"verdict": "pass", "message": "x"}),
+        json!({"paths": ["/index.html", "/images/*"], "component": "web", "reason": "x"}),
         json!({}),
+        watched(),
     ]
+}
+
+/// An environment with everything that a promotion can be watched with. What it asks is nowhere.
+fn watched() -> Value {
+    let mut document = web();
+    document["components"][0]["edge"] = json!({"mode": "viewer_rewrite"});
+    document["components"][0]["cdn"]["invalidate"] = json!({"mode": "none"});
+    let url = "http://192.0.2.1/{release}";
+    document["strategy"] = json!({"kind": "canary", "components": ["web"], "steps": [
+        {"weight": 5, "bake_seconds": 1, "approval": true,
+         "checks": [{"kind": "http", "name": "step", "url": url, "expect_status": [200, 204]}]},
+        {"weight": 100, "bake_seconds": 1}]});
+    document["checks"] = json!([
+        {"kind": "http", "name": "smoke", "when": "before_traffic", "url": url, "method": "POST", "body": "{app}",
+         "headers": {"x-a": "{weight}"}, "preview": true, "component": "web", "expect_status": 200,
+         "expect_headers": {"x-b": {"equals": "b", "matches": "^b"}}, "expect_body": {"excludes": "error"},
+         "expect_json": {"/a/0": [1]}, "max_latency_ms": 100, "attempts": 2, "on_inconclusive": "pass"},
+        {"kind": "cloudwatch_alarm", "name": "errors", "when": "during_bake", "alarms": ["a"], "region": "us-east-1"},
+        {"kind": "webhook", "name": "suite", "when": "after_traffic", "url": url, "timeout_seconds": 60}]);
+    document["hooks"] =
+        json!([{"name": "warm", "when": "before_weight", "weight": 5, "url": url, "undo": {"url": url}}]);
+    document["approvals"] =
+        json!({"before_traffic": true, "required": 2, "role": "admin", "expires_after_seconds": 60});
+    document
 }
 
 fn body(dice: &mut Dice) -> Vec<u8> {
@@ -239,6 +282,16 @@ fn path(dice: &mut Dice, job: &str) -> String {
         format!("/v1/jobs/{job}/events"),
         format!("/v1/jobs/{job}/abort"),
         format!("/v1/jobs/{job}/retry"),
+        format!("/v1/jobs/{job}/approve"),
+        format!("/v1/jobs/{job}/reject"),
+        format!("/v1/jobs/{job}/pause"),
+        format!("/v1/jobs/{job}/resume"),
+        format!("/v1/jobs/{job}/promote_fully"),
+        format!("/v1/jobs/{job}/callback"),
+        "/v1/lock".to_owned(),
+        format!("{ENVIRONMENT}/lock"),
+        "/v1/apps/storefront/releases/1.0.0/block".to_owned(),
+        format!("{ENVIRONMENT}/invalidations"),
         "/healthz".to_owned(),
         "/readyz".to_owned(),
         "/openapi.json".to_owned(),
@@ -258,7 +311,7 @@ fn path(dice: &mut Dice, job: &str) -> String {
     path
 }
 
-const HEADERS: [(&str, &[u8]); 14] = [
+const HEADERS: [(&str, &[u8]); 15] = [
     ("content-type", b"text/plain"),
     ("content-type", b"application/json; charset=\"utf-8\""),
     ("content-type", b"\xff"),
@@ -273,6 +326,7 @@ const HEADERS: [(&str, &[u8]); 14] = [
     ("x-request-id", b"\xff"),
     ("x-request-id", b"a b"),
     ("authorization", b"Bearer glt_\xff"),
+    ("authorization", b"Bearer glc_2_1_AAAA"),
 ];
 
 fn request(dice: &mut Dice, tokens: &[String], job: &str) -> Option<Request<Body>> {
@@ -280,8 +334,14 @@ fn request(dice: &mut Dice, tokens: &[String], job: &str) -> Option<Request<Body
     // Mostly what exists, so that odd bodies get to the use-cases.
     let method = if dice.one_in(4) {
         *dice.pick(&METHODS)
-    } else if uri.path().contains("/promotions") || uri.path().contains("/rollbacks") {
+    } else if ["/promotions", "/rollbacks", "/invalidations"]
+        .iter()
+        .any(|part| uri.path().contains(part))
+    {
         "POST"
+    } else if uri.path().contains("lock") {
+        // Mostly unlocked, or no promotion would get any further.
+        *dice.pick(&["PUT", "DELETE", "DELETE"])
     } else {
         *dice.pick(&["GET", "PUT", "POST"])
     };
@@ -351,7 +411,8 @@ async fn no_request_gives_a_5xx_and_every_refusal_is_a_problem() {
         "{accepted} accepted, {refused} refused"
     );
 
-    // And the service still does what it is for.
+    // And the service still does what it is for, once nobody stops it.
+    app.delete("/v1/lock").await.expect(204);
     app.put("/v1/apps/after", json!({})).await.expect(201);
     let after = "/v1/apps/after/environments/production";
     let mut document = web();

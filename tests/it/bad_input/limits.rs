@@ -216,7 +216,8 @@ async fn environments_have_limits() {
         with(&["aws", "role_arn"], json!(arn), "aws.role_arn");
     }
     with(&["aws", "external_id"], json!("abc"), "aws.external_id");
-    with(&["checks"], json!([{"name": "smoke"}]), "checks");
+    with(&["checks"], json!([{"name": "smoke"}]), "checks[0].kind");
+    with(&["checks"], json!({}), "checks");
     with(&["retention"], json!({"keep_releases": 0}), "retention.keep_releases");
     with(
         &["retention"],
@@ -234,7 +235,8 @@ async fn environments_have_limits() {
         json!({"keep_releases": 4_294_967_296_u64}),
         "retention.keep_releases",
     );
-    with(&["strategy"], json!({"kind": "canary", "steps": []}), "strategy.kind");
+    with(&["strategy"], json!({"kind": "canary", "steps": []}), "strategy.steps");
+    with(&["strategy"], json!({"kind": "teleport"}), "strategy.kind");
     let mut edge = |edge: Value, field: &'static str| {
         let mut document = web();
         document["components"][0]["edge"] = edge;
@@ -294,7 +296,10 @@ async fn every_mistake_is_told_at_once() {
     app.put("/v1/apps/storefront", json!({})).await.expect(201);
     let mut document = web_with(json!({"parameter": "/a/", "edge_ttl_seconds": 9999}));
     document["aws"]["region"] = json!("nowhere");
-    document["checks"] = json!([1]);
+    document["strategy"] = json!({"kind": "linear", "step_weight": 1, "interval_seconds": 1_000_000});
+    document["checks"] = json!([{"name": "smoke", "kind": "http", "url": "nowhere", "attempts": 0}]);
+    document["hooks"] = json!([{"name": "warm", "when": "before_weight", "url": "nowhere"}]);
+    document["approvals"] = json!({"required": 0});
     let problem = app
         .put(ENVIRONMENT, document)
         .await
@@ -303,7 +308,14 @@ async fn every_mistake_is_told_at_once() {
         "aws.region",
         "components[0].router.parameter",
         "components[0].router.edge_ttl_seconds",
-        "checks",
+        "strategy.step_weight",
+        "strategy.interval_seconds",
+        "checks[0].when",
+        "checks[0].url",
+        "checks[0].attempts",
+        "hooks[0].weight",
+        "hooks[0].url",
+        "approvals.required",
     ] {
         assert!(fields(&problem).contains(&field), "{field}: {problem}");
         assert!(

@@ -55,8 +55,8 @@ async fn unknown_and_duplicate_fields_are_named_at_every_depth() {
         (
             Method::POST,
             PROMOTIONS,
-            r#"{"release": "1", "break_glass": true}"#.into(),
-            "break_glass",
+            r#"{"release": "1", "break_glass": {"reason": "x", "by": "me"}}"#.into(),
+            "break_glass.by",
         ),
         (
             Method::POST,
@@ -70,7 +70,24 @@ async fn unknown_and_duplicate_fields_are_named_at_every_depth() {
             r#"{"release": "1", "strategy": {"kind": "all_at_once", "steps": []}}"#.into(),
             "strategy.steps",
         ),
-        (Method::POST, ROLLBACKS, r#"{"block": true}"#.into(), "block"),
+        (
+            Method::POST,
+            PROMOTIONS,
+            r#"{"release": "1", "break_glass": {"reason": "x", "reason": "y"}}"#.into(),
+            "break_glass.reason",
+        ),
+        (
+            Method::POST,
+            ROLLBACKS,
+            r#"{"block": false, "block": true}"#.into(),
+            "block",
+        ),
+        (
+            Method::POST,
+            ROLLBACKS,
+            r#"{"break_glass": {"reason": "x"}}"#.into(),
+            "break_glass",
+        ),
         (Method::POST, ROLLBACKS, r#"{"release": "1"}"#.into(), "release"),
         (
             Method::POST,
@@ -165,6 +182,18 @@ async fn unknown_and_duplicate_fields_are_named_at_every_depth() {
             r#"{"aws": {"region": "us-east-1"}, "components": [], "retention": {"keep": 1}}"#.into(),
             "retention.keep",
         ),
+        (
+            Method::PUT,
+            ENVIRONMENT,
+            r#"{"aws": {"region": "us-east-1"}, "components": [], "approvals": {"required": 1, "required": 2}}"#.into(),
+            "approvals.required",
+        ),
+        (
+            Method::PUT,
+            ENVIRONMENT,
+            r#"{"aws": {"region": "us-east-1"}, "components": [], "hooks": [], "hooks": []}"#.into(),
+            "hooks",
+        ),
     ];
     for (method, path, text, field) in cases {
         println!("{text}");
@@ -219,13 +248,25 @@ async fn wrong_types_and_unknown_words_name_the_field() {
         (
             PROMOTIONS,
             r#"{"release": "1", "strategy": {"kind": "canary", "steps": []}}"#,
-            "strategy.kind",
+            "strategy.steps",
         ),
         (
             PROMOTIONS,
             r#"{"release": "1", "strategy": {"kind": "linear"}}"#,
+            "strategy.step_weight",
+        ),
+        (
+            PROMOTIONS,
+            r#"{"release": "1", "strategy": {"kind": "teleport"}}"#,
             "strategy.kind",
         ),
+        (PROMOTIONS, r#"{"release": "1", "break_glass": true}"#, "break_glass"),
+        (
+            PROMOTIONS,
+            r#"{"release": "1", "break_glass": {}}"#,
+            "break_glass.reason",
+        ),
+        (ROLLBACKS, r#"{"block": "yes"}"#, "block"),
         (PROMOTIONS, r#"{"release": "1", "strategy": {}}"#, "strategy.kind"),
         (ROLLBACKS, r#"{"to": 1}"#, "to"),
         (ROLLBACKS, r#"{"to": "-"}"#, "to"),

@@ -3,13 +3,21 @@
 mod access;
 mod addresses;
 mod bodies;
+mod callbacks;
+mod checks;
 mod conflicts;
 mod fuzz;
+mod hooks;
 mod identities;
 mod limits;
+mod locks;
 mod members;
+mod outbound;
+mod purges;
+mod signals;
 mod state;
 mod stores;
+mod strategies;
 
 use axum::{
     body::Body,
@@ -17,7 +25,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Answer, TestApp, TestAppOptions};
+use crate::support::{Answer, ENVIRONMENT, TestApp, TestAppOptions, web};
 
 const RELEASES: &str = "/v1/apps/storefront/releases";
 
@@ -60,4 +68,32 @@ fn fields(problem: &Value) -> Vec<&str> {
 
 fn release(version: &str) -> Value {
     json!({"version": version, "artifacts": {"web": {}}})
+}
+
+/// `web` at viewer-request: it can give a share of its visitors another release, and be previewed.
+fn shared() -> Value {
+    let mut document = web();
+    document["components"][0]["edge"] = json!({"mode": "viewer_rewrite"});
+    document["components"][0]["cdn"]["invalidate"] = json!({"mode": "none"});
+    document
+}
+
+/// The same document with these members.
+fn with(document: &Value, members: &Value) -> Value {
+    let mut document = document.clone();
+    for (key, value) in members.as_object().unwrap() {
+        document[key] = value.clone();
+    }
+    document
+}
+
+/// PUTs each document, and sees that it is refused for this one field.
+async fn assert_refused(app: &TestApp, cases: Vec<(Value, &str)>) {
+    for (document, field) in cases {
+        let text: String = document.to_string().chars().take(600).collect();
+        println!("{field}: {text}");
+        let problem = app.put(ENVIRONMENT, document).await.expect_problem(422, "validation_failed");
+        assert_eq!(fields(&problem), [field], "{problem}");
+    }
+    app.get(ENVIRONMENT).await.expect_problem(404, "not_found");
 }

@@ -103,12 +103,7 @@ async fn the_same_job_goes_on_after_a_lost_answer_and_the_next_one_owes_nothing(
 #[tokio::test]
 async fn a_worker_that_is_paused_before_its_write_is_refused_when_it_goes_on() {
     let probe = Arc::new(PauseAfterIntents::default());
-    let app = TestApp::with(TestAppOptions {
-        workers: 2,
-        probe: Some(probe.clone()),
-        ..TestAppOptions::default()
-    })
-    .await;
+    let app = TestApp::with(TestAppOptions::stalling(probe.clone())).await;
     app.set_up(web_in_kvs(&app.store_arn()), &["1.0.0", "1.1.0"]).await;
     app.promote_to_the_end("1.0.0").await;
     probe.armed.store(true, Ordering::SeqCst);
@@ -155,12 +150,7 @@ async fn a_value_that_is_right_already_is_swapped_in_to_fence_a_write_in_flight(
 #[tokio::test]
 async fn a_worker_without_a_lease_does_not_run_after_the_etag() {
     let probe = Arc::new(PauseAfterIntents::default());
-    let app = TestApp::with(TestAppOptions {
-        workers: 2,
-        probe: Some(probe.clone()),
-        ..TestAppOptions::default()
-    })
-    .await;
+    let app = TestApp::with(TestAppOptions::stalling(probe.clone())).await;
     app.set_key(KEY, "before us");
     app.set_up(web_in_kvs(&app.store_arn()), &["1.0.0", "1.1.0"]).await;
     probe.armed.store(true, Ordering::SeqCst);

@@ -3,15 +3,23 @@
 use greenlight::sandbox::double::FaultAction;
 use serde_json::{Value, json};
 
-use super::{KINDS, Roads, assert_everywhere, assert_one_invalidation_each, assert_recorded, served};
+use super::{KINDS, Kind, Roads, assert_everywhere, assert_one_invalidation_each, assert_recorded, served};
 use crate::support::TestAppOptions;
 
 /// Each call of a job fails for good, or its answer is lost: the promotion is undone and explained.
 pub async fn each_call_denied_to_a_promotion(roads: Roads) {
     let mut failures = 0;
+    for kind in [Kind::Promotion, Kind::Canary] {
+        failures += each_call_denied(roads, kind).await;
+    }
+    assert!(failures >= 16, "the proof fails every call: {failures}");
+}
+
+async fn each_call_denied(roads: Roads, kind: Kind) -> usize {
+    let mut failures = 0;
     for skip in 0.. {
         let app = served(roads, TestAppOptions::default()).await;
-        let id = app.promote("1.2.0").await;
+        let id = kind.start(&app).await;
         let denied = app
             .double
             .faults()
@@ -39,7 +47,7 @@ pub async fn each_call_denied_to_a_promotion(roads: Roads) {
             "{about}"
         );
     }
-    assert!(failures >= 8, "the proof fails every call: {failures}");
+    failures
 }
 
 /// A rollback whose calls fail for good is stuck and says why; a retry or a rollback ends it.

@@ -3,6 +3,7 @@
 
 mod failures;
 mod stops;
+mod table;
 
 use std::time::Duration;
 
@@ -23,15 +24,17 @@ enum Kind {
     Rollback,
     /// A promotion that is aborted half-way: the undo is what is proven.
     Undo,
+    /// A promotion that gives `api` two shares first.
+    Canary,
 }
 
-const KINDS: [Kind; 3] = [Kind::Promotion, Kind::Rollback, Kind::Undo];
+const KINDS: [Kind; 4] = [Kind::Promotion, Kind::Rollback, Kind::Undo, Kind::Canary];
 
 impl Kind {
     /// The release that is active when all goes well.
     fn target(self) -> &'static str {
         match self {
-            Kind::Promotion => "1.2.0",
+            Kind::Promotion | Kind::Canary => "1.2.0",
             Kind::Rollback => "1.0.0",
             Kind::Undo => "1.1.0",
         }
@@ -48,6 +51,13 @@ impl Kind {
     async fn start(self, app: &TestApp) -> String {
         match self {
             Kind::Promotion => app.promote("1.2.0").await,
+            // The other component is routed behind its cache, and has no shares.
+            Kind::Canary => {
+                let steps = json!([{"weight": 10, "bake_seconds": 7}, {"weight": 50, "bake_seconds": 0}]);
+                let strategy = json!({"kind": "canary", "components": ["api"], "steps": steps});
+                app.promote_with(json!({"release": "1.2.0", "strategy": strategy}))
+                    .await
+            }
             Kind::Rollback => app.roll_back().await,
             Kind::Undo => {
                 let id = app.promote("1.2.0").await;

@@ -52,6 +52,8 @@ pub struct TestAppOptions {
     pub engine: EngineConfig,
     pub probe: Option<Arc<dyn CommitProbe>>,
     pub stale_etag: StaleEtag,
+    /// The workers hear of no signals: one that is stopped in a step is stalled as a whole.
+    pub deaf: bool,
 }
 
 impl Default for TestAppOptions {
@@ -62,6 +64,22 @@ impl Default for TestAppOptions {
             engine: EngineOptions::default().engine(),
             probe: None,
             stale_etag: StaleEtag::AsDocumented,
+            deaf: false,
+        }
+    }
+}
+
+impl TestAppOptions {
+    /// Two workers, the first of which a probe stalls as a whole: it hears of nothing, and does not look by itself.
+    pub fn stalling(probe: Arc<dyn CommitProbe>) -> Self {
+        let mut engine = EngineOptions::default().engine();
+        engine.poll = Duration::from_secs(120);
+        Self {
+            workers: 2,
+            engine,
+            probe: Some(probe),
+            deaf: true,
+            ..Self::default()
         }
     }
 }
@@ -73,6 +91,7 @@ pub struct TestApp {
     pub hub: Hub,
     pub engine: EngineConfig,
     pub workers: Vec<JoinHandle<()>>,
+    deaf: bool,
     router: Router,
     admin: String,
     _stop: DropGuard,
@@ -122,6 +141,7 @@ impl TestApp {
             hub,
             engine: options.engine,
             workers: Vec::new(),
+            deaf: options.deaf,
             admin: String::new(),
             _stop: stop.clone().drop_guard(),
             stop,
@@ -151,9 +171,9 @@ impl TestApp {
     /// Starts a worker; returns its place in `workers`.
     pub fn start_worker(&mut self) -> usize {
         let engine = self.engine_with(self.engine.clone());
-        self.workers.push(tokio::spawn(
-            Worker::new(engine, self.hub.clone()).run(self.stop.clone()),
-        ));
+        let hub = if self.deaf { self.hub.deaf() } else { self.hub.clone() };
+        self.workers
+            .push(tokio::spawn(Worker::new(engine, hub).run(self.stop.clone())));
         self.workers.len() - 1
     }
 
@@ -169,6 +189,22 @@ impl TestApp {
         let created = tokens::create(&mut tx, role.as_str(), role, None).await.unwrap();
         tx.commit().await.unwrap();
         created.token
+    }
+
+    /// A new token of somebody with this name.
+    pub async fn token_named(&self, name: &str, role: Role) -> String {
+        let mut tx = self.store.begin().await.unwrap();
+        let created = tokens::create(&mut tx, name, role, None).await.unwrap();
+        tx.commit().await.unwrap();
+        created.token
+    }
+
+    /// Answers as a webhook, with the token that it was called with.
+    pub async fn call_back(&self, path: &str, token: &str, body: &Value) -> Answer {
+        let mut request = self.request(Method::POST, path, Some(body));
+        let value = format!("Bearer {token}").parse().unwrap();
+        request.headers_mut().insert(header::AUTHORIZATION, value);
+        self.send(request).await
     }
 
     /// Sends a request as it is.
@@ -250,6 +286,12 @@ impl TestApp {
     /// Promotes, and sees that it succeeds.
     pub async fn promote_to_the_end(&self, release: &str) -> Value {
         let id = self.promote(release).await;
+        self.finish_as(&id, "succeeded").await
+    }
+
+    /// Rolls back, and sees that it succeeds.
+    pub async fn roll_back_to_the_end(&self) -> Value {
+        let id = self.roll_back().await;
         self.finish_as(&id, "succeeded").await
     }
 

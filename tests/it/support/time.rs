@@ -42,12 +42,13 @@ pub async fn advance(store: &Store, double: &AwsDouble, by: Duration) {
     tx.commit().await.unwrap();
 }
 
-/// Moves time to the next stored timer, if nobody is working; else gives the workers a moment.
+/// Moves time to the next stored timer, if nobody is working; else gives the workers a moment. Nobody's decision is
+/// overtaken: a gate expires only where a test moves time so far.
 pub async fn to_the_next_timer(store: &Store, double: &AwsDouble) {
     let (working, wait): (bool, Option<f64>) = sqlx::query_as(
         "SELECT coalesce(bool_or(lease_owner IS NOT NULL OR claimable_at <= now()), false),
                 extract(epoch FROM min(claimable_at) - now())::float8
-         FROM jobs WHERE claimable_at IS NOT NULL",
+         FROM jobs WHERE claimable_at IS NOT NULL AND (waiting_for IS DISTINCT FROM 'approval' OR claimable_at <= now())",
     )
     .fetch_one(store.pool())
     .await

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::site::Site;
-use crate::support::{ENVIRONMENT, PARAMETER, REGION, TestApp, api_and_web, web, web_with};
+use crate::support::{ENVIRONMENT, KEY, LAST_GOOD, PARAMETER, REGION, TestApp, api_and_web, web, web_with};
 
 /// The pointer's document.
 fn pointer(app: &TestApp) -> Value {
@@ -28,7 +28,8 @@ pub fn five_and_fifty() -> Value {
 /// `storefront` where 1.0.0 is active and 1.1.0 is there.
 pub async fn with(document: Value) -> TestApp {
     let app = TestApp::start().await;
-    app.set_up(shared(json!({"kind": "all_at_once"})), &["1.0.0", "1.1.0"]).await;
+    app.set_up(shared(json!({"kind": "all_at_once"})), &["1.0.0", "1.1.0"])
+        .await;
     app.promote_to_the_end("1.0.0").await;
     app.put(ENVIRONMENT, document).await.expect(200);
     app
@@ -37,7 +38,9 @@ pub async fn with(document: Value) -> TestApp {
 fn state_of<'j>(job: &'j Value, stage: &str, kind: &str) -> &'j str {
     let steps = job["steps"].as_array().unwrap();
     let step = steps.iter().find(|step| step["stage"] == stage && step["kind"] == kind);
-    step.unwrap_or_else(|| panic!("{stage}/{kind}: {job:#}"))["state"].as_str().unwrap()
+    step.unwrap_or_else(|| panic!("{stage}/{kind}: {job:#}"))["state"]
+        .as_str()
+        .unwrap()
 }
 
 #[tokio::test]
@@ -79,7 +82,12 @@ async fn a_bake_lasts_as_long_as_it_says_from_when_every_edge_knows() {
     let id = app.promote("1.1.0").await;
     let job = loop {
         let job = app.job(&id).await;
-        if job["steps"].as_array().unwrap().iter().any(|s| s["kind"] == "bake" && s["state"] == "waiting") {
+        if job["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|s| s["kind"] == "bake" && s["state"] == "waiting")
+        {
             break job;
         }
         app.to_the_next_timer().await;
@@ -98,7 +106,10 @@ async fn a_bake_lasts_as_long_as_it_says_from_when_every_edge_knows() {
 
 #[tokio::test]
 async fn a_linear_share_grows_by_the_same_step_each_time() {
-    let app = with(shared(json!({"kind": "linear", "step_weight": 40, "interval_seconds": 60}))).await;
+    let app = with(shared(
+        json!({"kind": "linear", "step_weight": 40, "interval_seconds": 60}),
+    ))
+    .await;
     let job = app.promote_to_the_end("1.1.0").await;
     let flips: Vec<&str> = job["steps"]
         .as_array()
@@ -121,7 +132,8 @@ async fn an_abort_in_a_bake_takes_everyone_back_at_once_and_frees_them() {
     app.job_until(&id, |job| job["waiting_for"] == "timer").await;
     app.post(&format!("/v1/jobs/{id}/abort"), json!({})).await.expect(202);
     // No time moves: the bake is not waited for.
-    app.job_until(&id, |job| job["state"] == "unwinding" || job["state"] == "aborted").await;
+    app.job_until(&id, |job| job["state"] == "unwinding" || job["state"] == "aborted")
+        .await;
     let job = app.finish_as(&id, "aborted").await;
     let mut back = before.clone();
     back["epoch"] = json!(before["epoch"].as_i64().unwrap() + 1);
@@ -138,9 +150,15 @@ async fn a_rollback_in_a_bake_takes_the_promotions_place() {
     }
     let back = app.roll_back().await;
     let job = app.finish_as(&back, "succeeded").await;
-    assert_eq!((&job["release"], &job["from_release"]), (&json!("1.0.0"), &json!("1.1.0")));
+    assert_eq!(
+        (&job["release"], &job["from_release"]),
+        (&json!("1.0.0"), &json!("1.1.0"))
+    );
     let says = pointer(&app);
-    assert_eq!((&says["active"], &says["candidate"], &says["weight"]), (&json!("1.0.0"), &Value::Null, &json!(0)));
+    assert_eq!(
+        (&says["active"], &says["candidate"], &says["weight"]),
+        (&json!("1.0.0"), &Value::Null, &json!(0))
+    );
     assert_eq!(app.job(&id).await["superseded_by"], json!(back));
 }
 
@@ -156,8 +174,16 @@ async fn components_get_each_share_in_their_order_and_those_not_named_flip_at_th
         document["strategy"] = strategy;
         app.put(ENVIRONMENT, document.clone()).await.expect(200);
         let body = json!({"release": "1.1.0", "dry_run": true});
-        let plan = app.post(&format!("{ENVIRONMENT}/promotions"), body).await.expect(200).json();
-        let flips = plan["steps"].as_array().unwrap().iter().filter(|step| step["kind"] == "flip");
+        let plan = app
+            .post(&format!("{ENVIRONMENT}/promotions"), body)
+            .await
+            .expect(200)
+            .json();
+        let flips = plan["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|step| step["kind"] == "flip");
         flips.map(|step| step["stage"].as_str().unwrap().to_owned()).collect()
     };
     let mut stages = stages;
@@ -176,20 +202,30 @@ async fn components_get_each_share_in_their_order_and_those_not_named_flip_at_th
 async fn a_strategy_that_the_roads_can_not_do_is_refused_with_the_reason_and_the_nearest() {
     let app = TestApp::start().await;
     app.set_up(web(), &["1.0.0", "1.1.0"]).await;
-    let canary = json!({"kind": "canary", "steps": [{"weight": 5, "bake_seconds": 1}, {"weight": 100, "bake_seconds": 60}]});
+    let canary =
+        json!({"kind": "canary", "steps": [{"weight": 5, "bake_seconds": 1}, {"weight": 100, "bake_seconds": 60}]});
     let everyone = json!({"kind": "all_at_once", "bake_seconds": 60});
     // Behind one cache.
     let mut document = web();
     document["strategy"] = canary.clone();
     let refused = app.put(ENVIRONMENT, document).await.expect(422).json();
-    assert_eq!((&refused["code"], &refused["nearest"]), (&json!("strategy_impossible"), &everyone));
+    assert_eq!(
+        (&refused["code"], &refused["nearest"]),
+        (&json!("strategy_impossible"), &everyone)
+    );
     assert_eq!(refused["errors"][0]["field"], "strategy.steps[0].weight");
     assert!(refused["detail"].as_str().unwrap().contains("cache"), "{refused:#}");
     // In the plain format, for one promotion.
-    app.put(ENVIRONMENT, web_with(json!({"format": "plain"}))).await.expect(200);
+    app.put(ENVIRONMENT, web_with(json!({"format": "plain"})))
+        .await
+        .expect(200);
     app.promote_to_the_end("1.0.0").await;
     let promotion = json!({"release": "1.1.0", "strategy": canary});
-    let refused = app.post(&format!("{ENVIRONMENT}/promotions"), promotion.clone()).await.expect(422).json();
+    let refused = app
+        .post(&format!("{ENVIRONMENT}/promotions"), promotion.clone())
+        .await
+        .expect(422)
+        .json();
     assert!(refused["detail"].as_str().unwrap().contains("plain"), "{refused:#}");
     // One component can, the other can't.
     let mut document = api_and_web();
@@ -204,7 +240,9 @@ async fn a_strategy_that_the_roads_can_not_do_is_refused_with_the_reason_and_the
 #[tokio::test]
 async fn the_first_promotion_has_nobody_to_leave_behind_and_says_so() {
     let app = TestApp::start().await;
-    app.double.put_parameter(REGION, PARAMETER, "something of before").unwrap();
+    app.double
+        .put_parameter(REGION, PARAMETER, "something of before")
+        .unwrap();
     app.set_up(shared(five_and_fifty()), &["1.0.0"]).await;
     let refused = app
         .post(&format!("{ENVIRONMENT}/promotions"), json!({"release": "1.0.0"}))
@@ -230,7 +268,9 @@ async fn a_bake_with_everyone_comes_between_shifted_and_settled() {
     while app.job(&id).await["traffic_shifted_at"].is_null() {
         app.to_the_next_timer().await;
     }
-    let job = app.job_until(&id, |job| state_of(job, "after_traffic", "bake") == "waiting").await;
+    let job = app
+        .job_until(&id, |job| state_of(job, "after_traffic", "bake") == "waiting")
+        .await;
     assert_eq!((&job["settled_at"], &job["weight"]), (&Value::Null, &json!(100)));
     let job = app.finish_as(&id, "succeeded").await;
     let seconds = |field: &str| chrono::DateTime::parse_from_rfc3339(job[field].as_str().unwrap()).unwrap();
@@ -238,4 +278,42 @@ async fn a_bake_with_everyone_comes_between_shifted_and_settled() {
     assert!(between.num_seconds() >= 120, "{job:#}");
     assert_eq!(site.sent_to("/smoke").len(), 1);
     assert!(site.sent_to("/errors").len() >= 12, "{}", site.sent_to("/errors").len());
+}
+
+#[tokio::test]
+async fn a_share_is_in_the_parameter_and_in_the_key_that_the_edge_reads() {
+    let app = TestApp::start().await;
+    let arn = app.store_arn();
+    let projected = |strategy: Value| {
+        let mut document = shared(strategy);
+        document["components"][0]["router"]["kvs_arn"] = json!(arn);
+        document["components"][0]["router"]["kvs_key"] = json!(KEY);
+        document
+    };
+    app.set_up(projected(json!({"kind": "all_at_once"})), &["1.0.0", "1.1.0"])
+        .await;
+    app.promote_to_the_end("1.0.0").await;
+    app.put(ENVIRONMENT, projected(five_and_fifty())).await.expect(200);
+    let id = app.promote("1.1.0").await;
+    for weight in [5, 50] {
+        let job = loop {
+            let job = app.job(&id).await;
+            if job["weight"] == weight {
+                break job;
+            }
+            assert!(job["finished_at"].is_null(), "{job:#}");
+            app.to_the_next_timer().await;
+        };
+        let says = pointer(&app);
+        assert_eq!(
+            (&says["candidate"], &says["weight"]),
+            (&json!("1.1.0"), &json!(weight)),
+            "{job:#}"
+        );
+        assert_eq!(app.key(KEY), app.pointer());
+        assert_eq!(app.key(LAST_GOOD), app.pointer());
+    }
+    app.post(&format!("/v1/jobs/{id}/abort"), json!({})).await.expect(202);
+    app.finish_as(&id, "aborted").await;
+    assert_eq!((app.active().as_deref(), app.key(KEY)), (Some("1.0.0"), app.pointer()));
 }

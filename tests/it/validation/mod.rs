@@ -7,5 +7,5 @@ mod hooks;
 mod locks;
 mod pauses;
 mod purges;
-mod site;
+pub mod site;
 mod waiting;

@@ -98,7 +98,13 @@ impl Site {
     }
 }
 
-async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn answer(
+    State(shared): State<Arc<Shared>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let path = uri.path().to_owned();
     shared.sent.lock().unwrap().push(Sent {
         method,
@@ -111,7 +117,13 @@ async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, hea
     let next = {
         let mut answers = shared.answers.lock().unwrap();
         let turns = answers.get_mut(&path);
-        turns.and_then(|turns| if turns.len() > 1 { Some(turns.remove(0)) } else { turns.first().cloned() })
+        turns.and_then(|turns| {
+            if turns.len() > 1 {
+                Some(turns.remove(0))
+            } else {
+                turns.first().cloned()
+            }
+        })
     };
     match next {
         Some(Answers::With(status, body)) => (StatusCode::from_u16(status).unwrap(), body).into_response(),

@@ -48,13 +48,15 @@ pub fn check(document: &EnvironmentDocument, wrong: &mut impl FnMut(String, &str
         }
         one(check, document, &field, wrong);
     }
+    let shares = document.strategy.shares();
+    let weights: BTreeSet<u32> = shares.iter().map(|share| share.weight).chain([100]).collect();
     let mut names = BTreeSet::new();
     for (at, hook) in document.hooks.iter().enumerate() {
         let field = format!("hooks[{at}]");
         if !names.insert(&hook.name) {
             wrong(format!("{field}.name"), "another hook has this name");
         }
-        self::hook(hook, &field, wrong);
+        self::hook(hook, &weights, &field, wrong);
     }
 }
 
@@ -186,12 +188,17 @@ fn preview(
     }
 }
 
-fn hook(hook: &Hook, field: &str, wrong: &mut impl FnMut(String, &str)) {
+fn hook(hook: &Hook, weights: &BTreeSet<u32>, field: &str, wrong: &mut impl FnMut(String, &str)) {
     let placed = matches!(hook.when, HookWhen::BeforeWeight | HookWhen::AfterWeight);
     match hook.weight {
         None if placed => wrong(format!("{field}.weight"), "is needed with this `when`"),
         Some(_) if !placed => wrong(format!("{field}.weight"), "goes with before_weight and after_weight"),
         Some(weight) if !(1..=100).contains(&weight) => wrong(format!("{field}.weight"), "1 to 100"),
+        // More likely a mistake than meant. A promotion's own strategy calls it when it passes the weight.
+        Some(weight) if !weights.contains(&weight) => wrong(
+            format!("{field}.weight"),
+            "the environment's strategy does not come to this weight",
+        ),
         _ => {}
     }
     let times = Tries {
