@@ -92,7 +92,10 @@ async fn assert_refused(app: &TestApp, cases: Vec<(Value, &str)>) {
     for (document, field) in cases {
         let text: String = document.to_string().chars().take(600).collect();
         println!("{field}: {text}");
-        let problem = app.put(ENVIRONMENT, document).await.expect_problem(422, "validation_failed");
+        let problem = app
+            .put(ENVIRONMENT, document)
+            .await
+            .expect_problem(422, "validation_failed");
         assert_eq!(fields(&problem), [field], "{problem}");
     }
     app.get(ENVIRONMENT).await.expect_problem(404, "not_found");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::site::Site;
-use crate::support::{ENVIRONMENT, PARAMETER, REGION, TestApp, api_and_web, web, web_with};
+use crate::support::{ENVIRONMENT, KEY, LAST_GOOD, PARAMETER, REGION, TestApp, api_and_web, web, web_with};
 
 /// The pointer's document.
 fn pointer(app: &TestApp) -> Value {
@@ -278,4 +278,42 @@ async fn a_bake_with_everyone_comes_between_shifted_and_settled() {
     assert!(between.num_seconds() >= 120, "{job:#}");
     assert_eq!(site.sent_to("/smoke").len(), 1);
     assert!(site.sent_to("/errors").len() >= 12, "{}", site.sent_to("/errors").len());
+}
+
+#[tokio::test]
+async fn a_share_is_in_the_parameter_and_in_the_key_that_the_edge_reads() {
+    let app = TestApp::start().await;
+    let arn = app.store_arn();
+    let projected = |strategy: Value| {
+        let mut document = shared(strategy);
+        document["components"][0]["router"]["kvs_arn"] = json!(arn);
+        document["components"][0]["router"]["kvs_key"] = json!(KEY);
+        document
+    };
+    app.set_up(projected(json!({"kind": "all_at_once"})), &["1.0.0", "1.1.0"])
+        .await;
+    app.promote_to_the_end("1.0.0").await;
+    app.put(ENVIRONMENT, projected(five_and_fifty())).await.expect(200);
+    let id = app.promote("1.1.0").await;
+    for weight in [5, 50] {
+        let job = loop {
+            let job = app.job(&id).await;
+            if job["weight"] == weight {
+                break job;
+            }
+            assert!(job["finished_at"].is_null(), "{job:#}");
+            app.to_the_next_timer().await;
+        };
+        let says = pointer(&app);
+        assert_eq!(
+            (&says["candidate"], &says["weight"]),
+            (&json!("1.1.0"), &json!(weight)),
+            "{job:#}"
+        );
+        assert_eq!(app.key(KEY), app.pointer());
+        assert_eq!(app.key(LAST_GOOD), app.pointer());
+    }
+    app.post(&format!("/v1/jobs/{id}/abort"), json!({})).await.expect(202);
+    app.finish_as(&id, "aborted").await;
+    assert_eq!((app.active().as_deref(), app.key(KEY)), (Some("1.0.0"), app.pointer()));
 }

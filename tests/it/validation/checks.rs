@@ -122,8 +122,14 @@ async fn a_check_that_fails_during_a_bake_ends_it_at_once_and_takes_everyone_bac
         (json!("succeeded"), json!("skipped"))
     );
     assert_eq!(app.environment().await["active"], "1.0.0");
-    let kinds = app.event_kinds(&id).await;
-    assert!(kinds.iter().any(|kind| kind == "check.verdict"), "{kinds:?}");
+    let verdicts = app.events(&id, "check.verdict").await;
+    let said: Vec<&Value> = verdicts.iter().map(|event| &event["verdict"]).collect();
+    assert_eq!(
+        said,
+        ["pass", "pass", "fail"],
+        "one for each share, and the one that changed"
+    );
+    assert_eq!(verdicts[2]["evidence"]["status"], 500);
 }
 
 #[tokio::test]
