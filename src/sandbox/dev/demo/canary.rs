@@ -149,6 +149,8 @@ impl Tale<'_> {
             "check.verdict" => {
                 let (mark, words) = match data["verdict"].as_str() {
                     Some("pass") => (Mark::Good, data["message"].as_str().unwrap_or_default()),
+                    // It ends the job: told with its evidence.
+                    Some("fail") => return Ok(()),
                     _ => (Mark::Open, data["message"].as_str().unwrap_or_default()),
                 };
                 self.tell(event, data["check"].as_str().unwrap_or_default(), mark, words);
