@@ -19,7 +19,7 @@ help: ## List the commands
 
 # Two cargo commands, so that a first build shows its progress and the program has the terminal to itself.
 # `exec`: Ctrl-C then reaches the program alone, and make has no failed shell to report.
-demo: ## Everything embedded: promote twice, roll back, keep serving (ARGS=--once: end after that)
+demo: ## Everything embedded: promotions, rollback, canaries, then it serves (ARGS=--once: it ends)
 	@scripts/setup.sh demo && $(env) && cargo build && exec cargo run --quiet -- dev --demo $(ARGS)
 
 # ARGS are cargo's: with them, its tests alone. Without, the edge's run too, also when one of cargo's has failed.

@@ -9,12 +9,18 @@
 //! | `latency` | POST until settled; against a bare loop of the same calls, and a script of `aws` commands |
 //! | `throughput` | two hundred environments at once, one replica and two |
 //! | `footprint` | memory, CPU time and start of the service, idle and with ten thousand waiting jobs |
+//! | `bakes` | ten thousand environments that bake at once: what waiting costs, and how late their timers fire |
 //! | `edge` | a hundred promotions and rollbacks under a constant load on the local edge |
+//! | `copies` | ten thousand jobs from one |
 //! | `house` | what it all runs on |
 //! | `report` | medians and lines |
 //!
 //! To add a figure: a function in the file that it belongs to, and a `report::row` that names its aim.
 
+#[path = "promotion/bakes.rs"]
+mod bakes;
+#[path = "promotion/copies.rs"]
+mod copies;
 #[path = "promotion/edge.rs"]
 mod edge;
 #[path = "promotion/footprint.rs"]
@@ -43,7 +49,8 @@ use house::House;
 /// Far more than a run needs: something hangs.
 const DEADLINE: Duration = Duration::from_secs(1800);
 
-const USAGE: &str = "usage: cargo bench --bench promotion -- [--quick] [--only latency|throughput|footprint|edge]";
+const USAGE: &str =
+    "usage: cargo bench --bench promotion -- [--quick] [--only latency|throughput|footprint|bakes|edge]";
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +64,7 @@ enum Part {
     Latency,
     Throughput,
     Footprint,
+    Bakes,
     Edge,
 }
 
@@ -77,6 +85,7 @@ impl Options {
                         Some("latency") => Part::Latency,
                         Some("throughput") => Part::Throughput,
                         Some("footprint") => Part::Footprint,
+                        Some("bakes") => Part::Bakes,
                         Some("edge") => Part::Edge,
                         _ => bail!("{USAGE}"),
                     });
@@ -139,6 +148,9 @@ async fn measure(house: &House, options: Options) -> anyhow::Result<()> {
     }
     if options.includes(Part::Footprint) {
         footprint::measure(house, options.quick).await?;
+    }
+    if options.includes(Part::Bakes) {
+        bakes::measure(house, options.quick).await?;
     }
     if options.includes(Part::Edge) {
         edge::measure(house, options.quick).await?;

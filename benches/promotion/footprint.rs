@@ -1,8 +1,7 @@
 //! What the service takes when it has nothing to do: memory, CPU time, and the time to start.
 //!
-//! Ten thousand waiting jobs are one real job in its edge-TTL wait, copied row by row with its environment,
-//! pointer, steps and events. That they are real is seen at the end: some are moved to the end of their
-//! wait, and must settle.
+//! Ten thousand waiting jobs are one real job in its edge-TTL wait, and its [`copies`]. That they are real is seen at
+//! the end: some are moved to the end of their wait, and must settle.
 
 use std::{
     fs,
@@ -11,16 +10,16 @@ use std::{
 
 use anyhow::{Context, ensure};
 use greenlight::sandbox::double::AwsDouble;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::time::sleep;
-use uuid::Uuid;
 
 use crate::{
+    copies,
     house::{self, House, REGION, RELEASES, parameter},
     report::{aim, heading, median, millis, row},
 };
 
-const WAITING: i32 = 10_000;
+const WAITING: u32 = 10_000;
 const WOKEN: i32 = 100;
 const WOKEN_DEADLINE: Duration = Duration::from_secs(60);
 /// The longest wait that an environment may ask for: longer than this run.
@@ -54,8 +53,9 @@ pub async fn measure(house: &House, quick: bool) -> anyhow::Result<()> {
     client.set_up_environment(&aws, TEMPLATE, EDGE_TTL_SECONDS).await?;
     let job = client.promote(TEMPLATE, RELEASES[0]).await?;
     let mut connection = PgConnection::connect(&database).await?;
-    until_waiting(&mut connection, &job).await?;
-    copy_template(&mut connection, &aws, &job).await?;
+    copies::until_waiting_for(&mut connection, &job, "timer").await?;
+    copies::make(&mut connection, &job, TEMPLATE, WAITING).await?;
+    copy_pointers(&aws)?;
     let with = format!("{WAITING} waiting jobs");
     heading(&format!("A replica with {with}"));
     connection.execute("SELECT pg_notify('greenlight_work', '')").await?;
@@ -136,84 +136,8 @@ fn in_ticks(seconds: f64) -> String {
     }
 }
 
-async fn until_waiting(connection: &mut PgConnection, job: &str) -> anyhow::Result<()> {
-    let deadline = Instant::now() + WOKEN_DEADLINE;
-    loop {
-        let state: String = sqlx::query_scalar("SELECT state FROM jobs WHERE id = $1::uuid")
-            .bind(job)
-            .fetch_one(&mut *connection)
-            .await?;
-        if state == "waiting" {
-            return Ok(());
-        }
-        ensure!(
-            Instant::now() < deadline,
-            "the template job does not wait, it is {state}"
-        );
-        sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// Copies everything that belongs to the job: whatever its rows say, with other ids and another name.
-async fn copy_template(connection: &mut PgConnection, aws: &AwsDouble, job: &str) -> anyhow::Result<()> {
-    let environment: Uuid = sqlx::query_scalar("SELECT environment_id FROM jobs WHERE id = $1::uuid")
-        .bind(job)
-        .fetch_one(&mut *connection)
-        .await?;
-    connection
-        .execute(AssertSqlSafe(format!(
-            "CREATE TEMPORARY TABLE copies AS
-             SELECT gen_random_uuid() AS new_environment, gen_random_uuid() AS new_job, 'waiting-' || n AS new_name
-             FROM generate_series(1, {WAITING} - 1) AS n"
-        )))
-        .await?;
-    for table in [
-        "environments",
-        "pointers",
-        "jobs",
-        "steps",
-        "job_events",
-        "pointer_writes",
-    ] {
-        let columns = sqlx::query(
-            "SELECT bool_or(column_name = 'job_id') AS of_job, bool_or(column_name = 'environment_id') AS of_environment,
-                    max(column_name::text) FILTER (WHERE is_identity = 'YES') AS counted
-             FROM information_schema.columns WHERE table_schema = 'public' AND table_name = $1",
-        )
-        .bind(table)
-        .fetch_one(&mut *connection)
-        .await?;
-        let owner = if columns.try_get("of_job")? {
-            format!("t.job_id = '{job}'")
-        } else if columns.try_get("of_environment")? {
-            format!("t.environment_id = '{environment}'")
-        } else {
-            format!("t.id = '{environment}'")
-        };
-        let fresh = match columns.try_get::<Option<String>, _>("counted")? {
-            Some(counted) => {
-                format!("|| jsonb_build_object('{counted}', nextval(pg_get_serial_sequence('{table}', '{counted}')))")
-            }
-            None => String::new(),
-        };
-        let sql = format!(
-            "INSERT INTO {table} OVERRIDING SYSTEM VALUE
-             SELECT (jsonb_populate_record(NULL::{table},
-                 replace(replace(replace(to_jsonb(t)::text, '{environment}', new_environment::text), '{job}', new_job::text),
-                         '{TEMPLATE}', new_name)::jsonb {fresh})).*
-             FROM {table} t, copies WHERE {owner}"
-        );
-        connection
-            .execute(AssertSqlSafe(sql))
-            .await
-            .with_context(|| format!("could not copy {table}"))?;
-    }
-    connection.execute("VACUUM ANALYZE").await?;
-    let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs WHERE state = 'waiting'")
-        .fetch_one(connection)
-        .await?;
-    ensure!(waiting == i64::from(WAITING), "there are {waiting} waiting jobs");
-
+/// What the copies' pointers say in AWS: the same as the template's.
+fn copy_pointers(aws: &AwsDouble) -> anyhow::Result<()> {
     let (value, _) = aws
         .parameter(REGION, &parameter(TEMPLATE))
         .context("the template's pointer is gone")?;
@@ -257,7 +181,7 @@ async fn wake_some(connection: &mut PgConnection) -> anyhow::Result<Duration> {
     }
 }
 
-fn mib(mib: f64) -> String {
+pub fn mib(mib: f64) -> String {
     format!("{mib:.1} MiB")
 }
 

@@ -106,8 +106,17 @@ impl House {
 
     /// Starts the binary as `serve` and waits until it is ready.
     pub async fn replica(&self, database_url: &str, aws: &AwsDouble) -> anyhow::Result<Replica> {
+        self.start("all", database_url, aws).await
+    }
+
+    /// The same without the API.
+    pub async fn worker(&self, database_url: &str, aws: &AwsDouble) -> anyhow::Result<Replica> {
+        self.start("worker", database_url, aws).await
+    }
+
+    async fn start(&self, role: &str, database_url: &str, aws: &AwsDouble) -> anyhow::Result<Replica> {
         let log = self.folder.join(format!("replica-{}.log", self.next()));
-        Replica::start(database_url, &aws.endpoint_url(), &log)
+        Replica::start(role, database_url, &aws.endpoint_url(), &log)
             .await
             .with_context(|| format!("could not start the service (its log: {})", log.display()))
     }
@@ -168,13 +177,13 @@ pub struct Replica {
 }
 
 impl Replica {
-    async fn start(database_url: &str, aws_endpoint: &str, log: &Path) -> anyhow::Result<Self> {
+    async fn start(role: &str, database_url: &str, aws_endpoint: &str, log: &Path) -> anyhow::Result<Self> {
         // Free a moment ago: another process could take it, and then this run fails.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let http = http()?;
         let started = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_greenlight"))
-            .args(["serve", "--listen", &format!("127.0.0.1:{port}")])
+        let mut child = Command::new(binary())
+            .args(["serve", "--role", role, "--listen", &format!("127.0.0.1:{port}")])
             .env_clear()
             .env("DATABASE_URL", database_url)
             .env("AWS_REGION", REGION)
@@ -227,6 +236,11 @@ impl Replica {
     }
 }
 
+/// This build's own, or that of another one to compare with.
+fn binary() -> PathBuf {
+    env::var_os("GREENLIGHT_BENCH_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_greenlight").into(), PathBuf::from)
+}
+
 fn http() -> anyhow::Result<reqwest::Client> {
     Ok(reqwest::Client::builder().no_proxy().timeout(CALL_DEADLINE).build()?)
 }
@@ -273,28 +287,30 @@ impl Client {
 
     /// An environment with one pointer and one distribution, both of them there in AWS.
     pub async fn set_up_environment(&self, aws: &AwsDouble, name: &str, edge_ttl_seconds: u32) -> anyhow::Result<()> {
-        let (parameter, distribution) = (parameter(name), distribution(name));
-        aws.put_parameter(REGION, &parameter, "0.9.0")
+        aws.put_parameter(REGION, &parameter(name), "0.9.0")
             .map_err(|error| anyhow::anyhow!("{error:?}"))?;
-        aws.add_distribution(&distribution);
-        let document = json!({
-            "aws": {"region": REGION},
-            "components": [{
-                "name": "web",
-                "router": {"kind": "ssm_pointer", "parameter": parameter, "edge_ttl_seconds": edge_ttl_seconds},
-                "cdn": {"distribution_id": distribution, "invalidate": {"mode": "paths", "paths": ["/*"]}}
-            }]
-        });
-        self.call(Method::PUT, &environment(name), Some(&document)).await?;
+        aws.add_distribution(&distribution(name));
+        self.put_environment(name, &document(name, edge_ttl_seconds)).await
+    }
+
+    pub async fn put_environment(&self, name: &str, document: &Value) -> anyhow::Result<()> {
+        self.call(Method::PUT, &environment(name), Some(document)).await?;
         Ok(())
     }
 
-    /// Starts a promotion. Returns the job's id.
+    /// Starts a promotion as the environment's document says. Returns the job's id.
     pub async fn promote(&self, name: &str, release: &str) -> anyhow::Result<String> {
+        self.promote_as(name, release, None).await
+    }
+
+    /// The same with a strategy of its own.
+    pub async fn promote_as(&self, name: &str, release: &str, strategy: Option<&Value>) -> anyhow::Result<String> {
         let path = format!("{}/promotions", environment(name));
-        let job = self
-            .call(Method::POST, &path, Some(&json!({"release": release})))
-            .await?;
+        let mut request = json!({"release": release});
+        if let Some(strategy) = strategy {
+            request["strategy"] = strategy.clone();
+        }
+        let job = self.call(Method::POST, &path, Some(&request)).await?;
         Ok(job["id"].as_str().context("the job has no id")?.to_owned())
     }
 
@@ -329,6 +345,18 @@ pub fn environment(name: &str) -> String {
 /// Where the pointer of an environment is.
 pub fn parameter(name: &str) -> String {
     format!("/bench/{name}/release")
+}
+
+/// An environment with one pointer and one distribution.
+pub fn document(name: &str, edge_ttl_seconds: u32) -> Value {
+    json!({
+        "aws": {"region": REGION},
+        "components": [{
+            "name": "web",
+            "router": {"kind": "ssm_pointer", "parameter": parameter(name), "edge_ttl_seconds": edge_ttl_seconds},
+            "cdn": {"distribution_id": distribution(name), "invalidate": {"mode": "paths", "paths": ["/*"]}}
+        }]
+    })
 }
 
 fn distribution(name: &str) -> String {

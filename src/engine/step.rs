@@ -90,6 +90,8 @@ pub enum StepError {
         retry: Retry,
         output: Value,
         warnings: Vec<Warning>,
+        /// Told before the step's own end.
+        events: Vec<NewEvent>,
     },
     /// The lease is gone: stop quietly.
     LeaseLost,
@@ -108,6 +110,7 @@ impl StepError {
             retry,
             output: Value::Object(serde_json::Map::new()),
             warnings: Vec::new(),
+            events: Vec::new(),
         }
     }
 }

@@ -23,6 +23,13 @@ use crate::store::{
 /// How long a job that no code of this version can go on with is left alone.
 const CORRUPT_RETRY_SECS: f64 = 60.0;
 
+/// Timers that fire within so long of each other are claimed together, and so are places that come free: a claim is a
+/// commit, and a look at the database is not free either.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// With all places taken, it waits so long for a quarter of them to come free.
+const GATHER_WHEN_FULL: Duration = Duration::from_millis(50);
+
 /// Where the worker says that it is alive.
 #[derive(Debug, Clone)]
 pub struct Pulse {
@@ -103,15 +110,7 @@ impl Worker {
                     Duration::from_secs(1)
                 }
             };
-            if pause.is_zero() {
-                continue;
-            }
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = self.hub.work(), if jobs.len() < self.engine.config.concurrency => {}
-                Some(_) = jobs.join_next() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
+            self.rest(&mut jobs, pause, &stop).await;
         }
         while jobs.join_next().await.is_some() {}
         beating.cancel();
@@ -120,7 +119,29 @@ impl Worker {
         }
     }
 
-    /// Claims what there is room for. Returns how long to sleep: nothing when there may be more.
+    /// Sleeps until it is worth looking for work again: `pause` at most, less if a job has ended (it may have left a
+    /// nearer timer, and its place is free), and no longer than until somebody says that there is work.
+    async fn rest(&self, jobs: &mut JoinSet<()>, pause: Duration, stop: &CancellationToken) {
+        let places = self.engine.config.concurrency;
+        let full = jobs.len() >= places;
+        let gather = if full { GATHER_WHEN_FULL } else { GATHER };
+        let mut wake = Instant::now() + pause;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.hub.work(), if jobs.len() < places => return,
+                Some(_) = jobs.join_next() => {
+                    wake = wake.min(Instant::now() + gather);
+                    if full && jobs.len() <= places - places.div_ceil(4) {
+                        return;
+                    }
+                }
+                () = tokio::time::sleep_until(wake.into()) => return,
+            }
+        }
+    }
+
+    /// Claims what there is room for. Returns how long to sleep if nothing happens.
     async fn pass(&self, jobs: &mut JoinSet<()>, stop: &CancellationToken) -> Result<Duration> {
         let config = &self.engine.config;
         let room = config.concurrency.saturating_sub(jobs.len());
@@ -135,12 +156,13 @@ impl Worker {
             self.spawn(jobs, claimed, stop.clone());
         }
         if more {
+            // There may be more, but no place for it.
             return Ok(config.poll);
         }
         let next = leases::seconds_to_next(&mut connection).await?;
         let pause = next.map_or(config.poll, |secs| Duration::from_secs_f64(secs.max(0.0)));
         // Never quite zero: a row that is due but locked by somebody else must not make us spin.
-        Ok(pause.clamp(Duration::from_millis(5), config.poll))
+        Ok(pause.max(GATHER).min(config.poll))
     }
 
     fn spawn(&self, jobs: &mut JoinSet<()>, claimed: Claimed, stop: CancellationToken) {

@@ -131,7 +131,9 @@ fn decide(
     };
     match judged.verdict {
         Verdict::Pass if over => return Ok(Outcome::Done(done(run, &notes, &judged, events))),
-        Verdict::Fail if spent || judged.hopeless => return Err(failed(run, &notes, &judged, "check_failed")),
+        Verdict::Fail if spent || judged.hopeless => {
+            return Err(failed(run, &notes, &judged, "check_failed", events));
+        }
         Verdict::Inconclusive if (bake.is_some() && over) || (bake.is_none() && spent) => {
             return inconclusive(run, &notes, &judged, events);
         }
@@ -180,7 +182,7 @@ fn done(run: &CheckRun, notes: &Notes, judged: &Judged, events: Vec<NewEvent>) -
     done
 }
 
-fn failed(run: &CheckRun, notes: &Notes, judged: &Judged, code: &'static str) -> StepError {
+fn failed(run: &CheckRun, notes: &Notes, judged: &Judged, code: &'static str, events: Vec<NewEvent>) -> StepError {
     let name = run.check.name();
     let error = match code {
         "check_inconclusive" => JobError::new(
@@ -196,13 +198,14 @@ fn failed(run: &CheckRun, notes: &Notes, judged: &Judged, code: &'static str) ->
         retry: crate::domain::error::Retry::No,
         output: output(run, notes, judged),
         warnings: Vec::new(),
+        events,
     }
 }
 
 fn inconclusive(run: &CheckRun, notes: &Notes, judged: &Judged, events: Vec<NewEvent>) -> Result<Outcome, StepError> {
     let setting = run.check.on_inconclusive();
     if setting == OnInconclusive::Fail {
-        return Err(failed(run, notes, judged, "check_inconclusive"));
+        return Err(failed(run, notes, judged, "check_inconclusive", events));
     }
     let mut done = done(run, notes, judged, events);
     let message = format!(

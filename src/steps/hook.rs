@@ -161,5 +161,6 @@ fn failed(run: &HookRun, notes: &Notes, judged: &Judged) -> StepError {
         retry: crate::domain::error::Retry::No,
         output: output(run, notes, judged),
         warnings: Vec::new(),
+        events: Vec::new(),
     }
 }

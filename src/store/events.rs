@@ -29,17 +29,26 @@ pub struct Event {
     pub data: Json<Value>,
 }
 
-/// Appends events and tells readers, in one statement: every commit of a worker goes through here. The caller
-/// holds the job's row lock.
+/// Appends events and tells readers when the transaction commits. The caller holds the job's row lock.
+///
+/// For what people do: a worker, whose commits are many, [inserts](insert) and tells afterwards.
 pub async fn append(connection: &mut PgConnection, job: Uuid, events: &[NewEvent]) -> Result<()> {
+    insert(&mut *connection, job, events).await?;
+    sqlx::query("SELECT pg_notify('greenlight_jobs', $1::text)")
+        .bind(job)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Appends events, and tells nobody. The caller holds the job's row lock.
+pub(super) async fn insert(connection: &mut PgConnection, job: Uuid, events: &[NewEvent]) -> Result<()> {
     let kinds: Vec<&str> = events.iter().map(|event| event.kind).collect();
     let data: Vec<Json<&Value>> = events.iter().map(|event| Json(&event.data)).collect();
     sqlx::query(
-        "WITH appended AS (
-             INSERT INTO job_events (job_id, id, kind, data)
-             SELECT $1, coalesce((SELECT max(id) FROM job_events WHERE job_id = $1), 0) + n, kind, data
-             FROM unnest($2::text[], $3::jsonb[]) WITH ORDINALITY AS new (kind, data, n))
-         SELECT pg_notify('greenlight_jobs', $1::text)",
+        "INSERT INTO job_events (job_id, id, kind, data)
+         SELECT $1, coalesce((SELECT max(id) FROM job_events WHERE job_id = $1), 0) + n, kind, data
+         FROM unnest($2::text[], $3::jsonb[]) WITH ORDINALITY AS new (kind, data, n)",
     )
     .bind(job)
     .bind(kinds)

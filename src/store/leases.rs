@@ -24,25 +24,29 @@ pub struct Claimed {
     pub taken_over: bool,
 }
 
+/// Of an owner, a lease in seconds, and a limit.
+pub const CLAIM: &str = "WITH due AS (
+     SELECT id, lease_owner IS NOT NULL AS taken_over FROM jobs
+     WHERE claimable_at <= now() ORDER BY claimable_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+ UPDATE jobs SET lease_owner = $1, lease_epoch = lease_epoch + 1,
+        claimable_at = now() + make_interval(secs => $2),
+        state = CASE WHEN state = 'waiting' THEN 'running' ELSE state END,
+        waiting_for = NULL, waiting_reason = NULL,
+        started_at = CASE WHEN state = 'queued' THEN started_at ELSE coalesce(started_at, now()) END
+ FROM due WHERE jobs.id = due.id
+ RETURNING jobs.id, jobs.lease_epoch, due.taken_over";
+
+pub const SECONDS_TO_NEXT: &str =
+    "SELECT extract(epoch FROM min(claimable_at) - now())::float8 FROM jobs WHERE claimable_at IS NOT NULL";
+
 /// Claims up to `limit` jobs that may go on.
 pub async fn claim(connection: &mut PgConnection, owner: Uuid, lease_secs: f64, limit: i64) -> Result<Vec<Claimed>> {
-    let rows: Vec<(Uuid, i64, bool)> = sqlx::query_as(
-        "WITH due AS (
-             SELECT id, lease_owner IS NOT NULL AS taken_over FROM jobs
-             WHERE claimable_at <= now() ORDER BY claimable_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-         UPDATE jobs SET lease_owner = $1, lease_epoch = lease_epoch + 1,
-                claimable_at = now() + make_interval(secs => $2),
-                state = CASE WHEN state = 'waiting' THEN 'running' ELSE state END,
-                waiting_for = NULL, waiting_reason = NULL,
-                started_at = CASE WHEN state = 'queued' THEN started_at ELSE coalesce(started_at, now()) END
-         FROM due WHERE jobs.id = due.id
-         RETURNING jobs.id, jobs.lease_epoch, due.taken_over",
-    )
-    .bind(owner)
-    .bind(lease_secs)
-    .bind(limit)
-    .fetch_all(connection)
-    .await?;
+    let rows: Vec<(Uuid, i64, bool)> = sqlx::query_as(CLAIM)
+        .bind(owner)
+        .bind(lease_secs)
+        .bind(limit)
+        .fetch_all(connection)
+        .await?;
     Ok(rows
         .into_iter()
         .map(|(job, epoch, taken_over)| Claimed {
@@ -54,11 +58,7 @@ pub async fn claim(connection: &mut PgConnection, owner: Uuid, lease_secs: f64, 
 
 /// Seconds until something can be claimed; `None`: nothing waits for a time.
 pub async fn seconds_to_next(connection: &mut PgConnection) -> Result<Option<f64>> {
-    Ok(sqlx::query_scalar(
-        "SELECT extract(epoch FROM min(claimable_at) - now())::float8 FROM jobs WHERE claimable_at IS NOT NULL",
-    )
-    .fetch_one(connection)
-    .await?)
+    Ok(sqlx::query_scalar(SECONDS_TO_NEXT).fetch_one(connection).await?)
 }
 
 /// Extends the leases of `owner`. Returns those that are still its own.

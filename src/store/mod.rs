@@ -18,6 +18,7 @@ pub mod jobs;
 pub mod leases;
 pub mod locks;
 pub mod manifests;
+mod news;
 pub mod pointers;
 pub mod progress;
 pub mod releases;
@@ -28,6 +29,7 @@ pub mod tokens;
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
+use news::News;
 use sqlx::{
     PgConnection, PgPool, Postgres, Transaction,
     migrate::Migrator,
@@ -91,6 +93,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: PgPool,
+    news: News,
     probe: Option<Arc<dyn CommitProbe>>,
 }
 
@@ -112,7 +115,11 @@ impl Store {
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_lazy_with(options);
-        Ok(Self { pool, probe: None })
+        Ok(Self {
+            pool,
+            news: News::default(),
+            probe: None,
+        })
     }
 
     /// The same store, telling `probe` of each commit of a worker.

@@ -1,7 +1,7 @@
 //! What a worker writes: always in one transaction that first proves the lease.
 //!
 //! [`Fenced`] locks the job's row if the lease's epoch is still the job's. Otherwise there is nothing to
-//! write to: the caller stops quietly. Events are appended, and readers told, at commit.
+//! write to: the caller stops quietly. Events are appended at commit, and readers told right after it.
 
 use std::collections::BTreeMap;
 
@@ -98,12 +98,19 @@ impl Fenced {
         self.events.push(NewEvent::new(kind, data));
     }
 
-    /// Commits, and tells whoever listens. `what` names the write for a [`super::CommitProbe`].
+    /// Commits, and tells whoever listens if there is something to tell. `what` names the write for a
+    /// [`super::CommitProbe`].
     pub async fn commit(mut self, what: &'static str) -> Result<()> {
-        events::append(&mut self.tx, self.lease.job, &self.events).await?;
+        let job = self.lease.job;
+        if !self.events.is_empty() {
+            events::insert(&mut self.tx, job, &self.events).await?;
+        }
         self.tx.commit().await?;
+        if !self.events.is_empty() {
+            self.store.news.tell(&self.store.pool, job);
+        }
         if let Some(probe) = &self.store.probe {
-            probe.committed(self.lease.job, what).await;
+            probe.committed(job, what).await;
         }
         Ok(())
     }

@@ -157,7 +157,11 @@ impl Drive<'_> {
                         retry,
                         output,
                         warnings,
+                        events,
                     }) => {
+                        for event in events {
+                            fenced.event(event.kind, event.data);
+                        }
                         self.apply_failure(&mut fenced, position, error, retry, output, &warnings)
                             .await?;
                     }

@@ -60,7 +60,7 @@ pub struct DevOptions {
     #[arg(long)]
     pub fresh: bool,
 
-    /// Promote two releases, roll back, and show what happens.
+    /// Promote two releases, roll back, promote two more with a canary, and show what happens.
     #[arg(long)]
     pub demo: bool,
 

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use serde_json::{Value, json};
+
 use super::{
     cloud,
     demo::Told,
@@ -16,6 +18,9 @@ use super::{
     world::{DOCS, WEB},
 };
 use crate::sandbox::edge::LocalEdge;
+
+/// How long each share of the canary that one can try is watched: long enough to open the edge in a few browsers.
+const CANARY_BAKE_SECONDS: u32 = 30;
 
 /// Where the words go.
 pub struct Screen {
@@ -155,24 +160,27 @@ fn points(edge: &LocalEdge) -> String {
     addresses.join(" ")
 }
 
-/// Three calls that work as they stand.
-fn curl_lines(base: &str, token: &str, told: Option<&Told>) -> [String; 3] {
+/// Calls that work as they stand.
+fn curl_lines(base: &str, token: &str, told: Option<&Told>) -> Vec<String> {
     let curl = format!("curl -sS -H 'Authorization: Bearer {token}'");
     let json = "-H 'Content-Type: application/json'";
     match told {
-        None => [
+        None => vec![
             format!("{curl} {base}/v1/apps"),
             format!("{curl} -X PUT {json} -d '{{}}' {base}/v1/apps/storefront"),
             format!("{curl} {base}/v1/jobs"),
         ],
         Some(told) => {
             let environment = format!("{base}{}", super::demo::ENVIRONMENT_PATH);
-            [
+            let promote = |body: &Value| format!("{curl} -X POST {json} -d '{body}' {environment}/promotions");
+            let share = |weight: u32| json!({ "weight": weight, "bake_seconds": CANARY_BAKE_SECONDS });
+            let strategy = json!({
+                "kind": "canary", "components": [WEB.component], "steps": [share(10), share(50)],
+            });
+            vec![
                 format!("{curl} {environment}"),
-                format!(
-                    "{curl} -X POST {json} -d '{{\"release\":\"{}\"}}' {environment}/promotions",
-                    told.left
-                ),
+                promote(&json!({ "release": told.left })),
+                promote(&json!({ "release": told.first, "strategy": strategy })),
                 format!("{curl} '{base}/v1/jobs?app=storefront&environment=production'"),
             ]
         }
@@ -191,10 +199,17 @@ mod tests {
 
     #[test]
     fn curl_lines_are_shell_words_that_hold_json() {
-        let told = Told { left: "1.1.0".into() };
+        let told = Told {
+            left: "1.1.0".into(),
+            first: "1.0.0".into(),
+        };
         let lines = curl_lines("http://127.0.0.1:8080", "secret", Some(&told));
         assert!(lines[1].contains(
             r#"-d '{"release":"1.1.0"}' http://127.0.0.1:8080/v1/apps/storefront/environments/production/promotions"#
         ));
+        let (_, after) = lines[2].split_once("-d '").unwrap();
+        let body: Value = serde_json::from_str(after.split_once('\'').unwrap().0).unwrap();
+        assert_eq!(body["release"], "1.0.0");
+        assert_eq!(body["strategy"]["kind"], "canary");
     }
 }

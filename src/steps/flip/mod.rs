@@ -161,6 +161,7 @@ impl Run<'_> {
                 retry,
                 output: json!(output),
                 warnings: self.warnings.clone(),
+                events: Vec::new(),
             },
             other => other,
         }

@@ -1,5 +1,7 @@
 //! Signals to jobs: decisions at gates, pauses, going on fully; and what may be waited for.
 
+use std::time::Duration;
+
 use greenlight::domain::role::Role;
 use serde_json::{Value, json};
 
@@ -167,6 +169,7 @@ async fn a_gate_for_admins_takes_no_releaser() {
 #[tokio::test]
 async fn a_gate_that_nobody_decides_on_aborts_the_promotion() {
     let (app, id) = at_the_gate(json!({"expires_after_seconds": 60})).await;
+    app.advance(Duration::from_secs(61)).await;
     let job = app.finish_as(&id, "aborted").await;
     assert_eq!(job["error"]["code"], "approval_expired", "{job:#}");
     assert_eq!(app.pointer(), None);

@@ -303,6 +303,18 @@ impl TestApp {
         self.get(ENVIRONMENT).await.expect(200).json()
     }
 
+    /// The data of a job's events of one kind, in order.
+    pub async fn events(&self, id: &str, kind: &str) -> Vec<Value> {
+        let path = format!("/v1/jobs/{id}/events?limit=200");
+        let events = self.get(&path).await.expect(200).json();
+        let those = events["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|event| event["kind"] == kind);
+        those.map(|event| event["data"].clone()).collect()
+    }
+
     /// The kinds of a job's events, in order.
     pub async fn event_kinds(&self, id: &str) -> Vec<String> {
         let events = self

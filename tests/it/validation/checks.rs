@@ -96,11 +96,14 @@ async fn a_check_that_fails_during_a_bake_ends_it_at_once_and_takes_everyone_bac
                        "interval_seconds": 10});
     let app = with(with_check(five_and_fifty(), check)).await;
     let id = app.promote("1.1.0").await;
-    while names(&app).1 != 50 {
+    let is_baking = |job: &Value| {
+        let mut steps = job["steps"].as_array().unwrap().iter();
+        steps.any(|step| step["stage"] == "weight-50" && step["kind"] == "bake" && step["state"] == "waiting")
+            && job["waiting_for"] == "timer"
+    };
+    while !is_baking(&app.job(&id).await) {
         app.to_the_next_timer().await;
     }
-    app.job_until(&id, |job| job["waiting_for"] == "timer" && job["weight"] == 50)
-        .await;
     let asked = site.sent_to("/errors").len();
     assert!(asked > 25, "the first bake of 300 s asks every 10 s: {asked}");
     site.answer("/errors", 500, "errors: 12 %");
@@ -122,8 +125,14 @@ async fn a_check_that_fails_during_a_bake_ends_it_at_once_and_takes_everyone_bac
         (json!("succeeded"), json!("skipped"))
     );
     assert_eq!(app.environment().await["active"], "1.0.0");
-    let kinds = app.event_kinds(&id).await;
-    assert!(kinds.iter().any(|kind| kind == "check.verdict"), "{kinds:?}");
+    let verdicts = app.events(&id, "check.verdict").await;
+    let said: Vec<&Value> = verdicts.iter().map(|event| &event["verdict"]).collect();
+    assert_eq!(
+        said,
+        ["pass", "pass", "fail"],
+        "one for each share, and the one that changed"
+    );
+    assert_eq!(verdicts[2]["evidence"]["status"], 500);
 }
 
 #[tokio::test]

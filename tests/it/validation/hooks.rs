@@ -6,7 +6,7 @@ use super::{
     canary::{shared, with},
     site::{Answers, Site},
 };
-use crate::support::{ENVIRONMENT, TestApp};
+use crate::support::TestApp;
 
 fn hook(site: &Site, name: &str, when: &str) -> Value {
     json!({"name": name, "when": when, "url": format!("{}/{name}", site.url), "interval_seconds": 5,

@@ -1,5 +1,6 @@
-//! What must be true in AWS after traffic was moved: every pointer names the release, web's KeyValueStore says the same
-//! as its parameter, and exactly one invalidation went out, of docs' distribution, of everything, and is complete.
+//! What must be true in AWS after traffic was moved: every pointer names the release, and nobody is given another one,
+//! web's KeyValueStore says the same as its parameter, and exactly one invalidation went out, of docs' distribution, of
+//! everything, and is complete. Where docs was never moved, none went out.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -19,9 +20,41 @@ pub(super) struct Before {
 
 /// What the call is to lead to.
 pub(super) struct Expected<'a> {
+    /// Where the job moves to.
+    job: &'a str,
+    /// What everyone is on afterwards.
     pub release: &'a str,
-    /// A rollback raises the pointer's epoch, which frees visitors of the release they are pinned to.
-    pub raises_epoch: bool,
+    /// The sites whose pointers' epochs have grown, which frees visitors of the release they are pinned to.
+    frees: &'static [Site],
+    invalidations: usize,
+}
+
+impl<'a> Expected<'a> {
+    pub(super) fn promoted(release: &'a str) -> Self {
+        Self {
+            job: release,
+            release,
+            frees: &[],
+            invalidations: 1,
+        }
+    }
+
+    pub(super) fn rolled_back(release: &'a str) -> Self {
+        Self {
+            frees: &SITES,
+            ..Self::promoted(release)
+        }
+    }
+
+    /// A promotion that had given a part of web's visitors its release, and has put them back on `from`.
+    pub(super) fn taken_back(release: &'a str, from: &'a str) -> Self {
+        Self {
+            job: release,
+            release: from,
+            frees: &[WEB],
+            invalidations: 0,
+        }
+    }
 }
 
 /// AWS as it is after the call.
@@ -37,6 +70,7 @@ pub(super) struct Found {
 #[derive(Deserialize)]
 struct Pointer {
     active: Option<String>,
+    candidate: Option<String>,
     epoch: Option<u64>,
 }
 
@@ -58,9 +92,9 @@ impl Before {
 
     pub(super) fn compare(self, aws: &dyn AwsView, job: &Job, expected: &Expected<'_>) -> Found {
         let mut objections = Vec::new();
-        if job.release.as_deref() != Some(expected.release) {
+        if job.release.as_deref() != Some(expected.job) {
             let says = job.release.as_deref().unwrap_or("no release");
-            objections.push(format!("the job says {says}, not {}", expected.release));
+            objections.push(format!("the job says {says}, not {}", expected.job));
         }
         let mut pointers = Vec::new();
         for site in SITES {
@@ -78,8 +112,9 @@ impl Before {
         }
         let mut invalidations = aws.invalidations(DOCS.distribution);
         invalidations.retain(|seen| !self.invalidations.contains(&seen.id));
-        if invalidations.len() != 1 {
-            objections.push(format!("{} invalidations went out, not one", invalidations.len()));
+        if invalidations.len() != expected.invalidations {
+            let wanted = if expected.invalidations == 0 { "none" } else { "one" };
+            objections.push(format!("{} invalidations went out, not {wanted}", invalidations.len()));
         }
         let of_web = aws.invalidations(WEB.distribution);
         if of_web.iter().any(|seen| !self.invalidations.contains(&seen.id)) {
@@ -116,8 +151,11 @@ impl Before {
                 site.component, expected.release
             ));
         }
+        if let Some(candidate) = &pointer.candidate {
+            objections.push(format!("SSM gives visitors of {} still {candidate}", site.component));
+        }
         let before = self.epochs.get(site.parameter).copied().flatten();
-        if expected.raises_epoch && pointer.epoch <= before {
+        if expected.frees.contains(site) && pointer.epoch <= before {
             objections.push(format!("the epoch of {}'s pointer has not grown", site.component));
         }
     }

@@ -4,13 +4,14 @@
 //! version of the service should.
 
 use std::{
+    collections::VecDeque,
     fmt,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, header::ACCEPT};
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -169,6 +170,24 @@ impl Client {
         }
     }
 
+    /// A job's events as they happen, from its first one; the stream ends with the job.
+    pub(super) async fn follow(&self, job: &str) -> anyhow::Result<Stream> {
+        let path = format!("/v1/jobs/{job}/events");
+        let request = self.http.get(format!("{}{path}", self.base_url));
+        let request = request.bearer_auth(&self.token).timeout(JOB_DEADLINE);
+        let answer = request.header(ACCEPT, "text/event-stream").send().await;
+        let answer = answer.with_context(|| format!("GET {path} got no answer"))?;
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(refusal(format!("GET {path}"), status, &answer.text().await?));
+        }
+        Ok(Stream {
+            answer,
+            text: Vec::new(),
+            ready: VecDeque::new(),
+        })
+    }
+
     pub(super) async fn events(&self, job: &str) -> anyhow::Result<Vec<Event>> {
         let events = self.items(&format!("/v1/jobs/{job}/events")).await?;
         events
@@ -226,6 +245,44 @@ impl Client {
             return Ok(Value::Null);
         }
         serde_json::from_str(&text).with_context(|| format!("{call} answered {status} with what is no JSON: {text}"))
+    }
+}
+
+/// Server-sent events.
+pub(super) struct Stream {
+    answer: reqwest::Response,
+    /// The beginning of a message.
+    text: Vec<u8>,
+    ready: VecDeque<Event>,
+}
+
+impl Stream {
+    /// The next event; none when there will be none.
+    pub(super) async fn next(&mut self) -> anyhow::Result<Option<Event>> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(Some(event));
+            }
+            let Some(more) = self.answer.chunk().await.context("the stream of events broke off")? else {
+                return Ok(None);
+            };
+            self.take(&more)?;
+        }
+    }
+
+    /// A message is ended by an empty line; one without data keeps the connection alive.
+    fn take(&mut self, more: &[u8]) -> anyhow::Result<()> {
+        self.text.extend_from_slice(more);
+        while let Some(end) = self.text.windows(2).position(|two| two == b"\n\n") {
+            let message: Vec<u8> = self.text.drain(..end + 2).collect();
+            let message = String::from_utf8(message).context("an event is no text")?;
+            let data: String = message.lines().filter_map(|line| line.strip_prefix("data:")).collect();
+            if !data.is_empty() {
+                self.ready
+                    .push_back(serde_json::from_str(&data).context("an event can't be read")?);
+            }
+        }
+        Ok(())
     }
 }
 

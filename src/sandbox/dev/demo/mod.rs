@@ -1,29 +1,44 @@
-//! The demo: a client of the public HTTP API that releases two small sites, a blue and a green one, rolls back, and
-//! checks with its own eyes, in AWS and at the edge, that each step came true.
+//! The demo: a client of the public HTTP API that releases two small sites, a blue and a green one, rolls back, gives
+//! two more releases to a share of the visitors first, of which one is taken back by itself, and checks with its own
+//! eyes, in AWS and at the edge, that each step came true.
 //!
-//! This file tells the story; `client` speaks HTTP, `pages` makes the sites, `visitors` looks at them as visitors do,
-//! `check` compares what came with what had to come, `report` puts it into words. The story can be told again on a
-//! folder that was kept: `versions` picks releases that were not used yet, and an earlier run's job is waited for.
+//! This file tells the story; `flip` moves everyone, `canary` a share first, with the `newcomers` who count it and the
+//! `shop` whose health is asked. `client` speaks HTTP, `environment` has the document, `pages` makes the sites,
+//! `visitors` looks at them as visitors do, `check` compares what came with what had to come, `report` puts it into
+//! words. The story can be told again on a folder that was kept: `versions` picks releases that were not used yet, and
+//! an earlier run's job is waited for.
 
+mod canary;
 mod check;
 mod client;
+mod environment;
+mod flip;
+mod newcomers;
 pub mod pages;
 mod report;
+mod shop;
 #[cfg(test)]
 mod tests;
 mod versions;
 mod visitors;
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{bail, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use self::{
-    check::{Before, Expected},
-    client::{Client, Job},
+    canary::{Canary, Ending},
+    check::Expected,
+    client::Client,
+    environment::{environment, with_smoke_test},
+    flip::Flip,
     pages::{Colour, File},
-    visitors::{Seen, Visitor, Watch},
+    shop::Shop,
+    visitors::{Seen, Visitor},
 };
 use super::{
     screen::{Screen, in_words},
@@ -33,8 +48,13 @@ use super::{
 pub(super) const ENVIRONMENT_PATH: &str = "/v1/apps/storefront/environments/production";
 const APP_PATH: &str = "/v1/apps/storefront";
 const REGION: &str = super::cloud::REGION;
+/// Why the demo's jobs are started.
+const REASON: &str = "greenlight dev --demo";
 /// How long an edge may take to learn the secret of previews, which comes with the pointer's next copy.
 const PREVIEW_DEADLINE_SECS: u64 = 30;
+/// Visitors who come at each weight of a canary.
+const NEWCOMERS: usize = 300;
+const FREED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the demo looks at behind the service's back.
 pub trait AwsView: Send + Sync {
@@ -62,6 +82,8 @@ pub struct Invalidation {
 pub struct Told {
     /// The release that the rollback left, ready to be promoted again.
     pub left: String,
+    /// The one before it, to be promoted again too.
+    pub first: String,
 }
 
 /// Where the demo plays.
@@ -85,15 +107,10 @@ pub struct Demo<'a> {
     aws: &'a dyn AwsView,
     screen: &'a Screen,
     stage: Stage,
-}
-
-/// A call that moves traffic.
-struct Flip<'a> {
-    title: String,
-    /// Below the environment: `promotions` or `rollbacks`.
-    call: &'static str,
-    body: Value,
-    expected: Expected<'a>,
+    /// How long an edge may take to let a visitor go who is on a release that was taken back.
+    freed_within: Duration,
+    /// How many come at each weight of a canary.
+    newcomers: usize,
 }
 
 impl<'a> Demo<'a> {
@@ -105,6 +122,8 @@ impl<'a> Demo<'a> {
             aws,
             screen,
             stage,
+            freed_within: FREED_WITHIN,
+            newcomers: NEWCOMERS,
         })
     }
 
@@ -116,7 +135,11 @@ impl<'a> Demo<'a> {
         let started = Instant::now();
         self.let_earlier_job_end().await?;
         self.set_up().await?;
-        let [first, second] = self.release_sites().await?;
+        let known = self.client.releases(APP_PATH).await?;
+        let [first, second, frail, sound] = versions::unused(known.iter().map(String::as_str));
+        self.title("2  Upload and register two releases");
+        self.release(&first, Colour::Blue).await?;
+        self.release(&second, Colour::Green).await?;
         self.promote("3", &first).await?;
         self.preview(&first, &second).await?;
 
@@ -135,11 +158,8 @@ impl<'a> Demo<'a> {
         self.flip(Flip {
             title: "6  Roll back".into(),
             call: "rollbacks",
-            body: json!({ "reason": "greenlight dev --demo" }),
-            expected: Expected {
-                release: &first,
-                raises_epoch: true,
-            },
+            body: json!({ "reason": REASON }),
+            expected: Expected::rolled_back(&first),
         })
         .await?;
         self.saw(
@@ -148,24 +168,49 @@ impl<'a> Demo<'a> {
             &first,
         )?;
         self.saw("  the next navigation", &visitor.navigate("/").await?, &first)?;
+        self.canaries(&first, &frail, &sound).await?;
         self.screen.line("");
         let took = in_words(started.elapsed());
         self.screen.line(self.screen.good(format!(
-            "Two promotions, a preview and a rollback in {took}; each was checked in the AWS double and at the edge."
+            "Two promotions, a preview, a rollback and two canaries, one of them taken back by itself, in {took}; each \
+             was checked in the AWS double and at the edge."
         )));
-        Ok(Told { left: second })
+        Ok(Told { left: second, first })
     }
 
-    async fn promote(&self, step: &str, release: &str) -> anyhow::Result<()> {
-        self.flip(Flip {
-            title: format!("{step}  Promote {release}"),
-            call: "promotions",
-            body: json!({ "release": release, "reason": "greenlight dev --demo" }),
-            expected: Expected {
-                release,
-                raises_epoch: false,
+    /// Two more releases, each to a share of the visitors first: one that goes wrong there, and one that doesn't.
+    async fn canaries(&self, active: &str, frail: &str, sound: &str) -> anyhow::Result<()> {
+        self.title("7  Two more releases, and a test of each before it has traffic");
+        self.release(frail, Colour::Red).await?;
+        self.release(sound, Colour::Violet).await?;
+        self.client.put(ENVIRONMENT_PATH, &with_smoke_test(&self.stage)).await?;
+        self.said(format!(
+            "PUT {ENVIRONMENT_PATH}  with the check smoke: it asks the edge, with a preview cookie"
+        ));
+        self.said(
+            "docs takes no part in a share: it is routed behind one cache for all. It flips with the last step.".into(),
+        );
+        let shop = Shop::open().await?;
+        shop.has_frail(frail);
+        self.canary(
+            &shop,
+            &Canary {
+                title: format!("8  Promote {frail} to 10 % first; it fails when it has more visitors"),
+                release: frail,
+                from: active,
+                ending: Ending::TakenBack,
             },
-        })
+        )
+        .await?;
+        self.canary(
+            &shop,
+            &Canary {
+                title: format!("9  Promote {sound} the same way; it does well"),
+                release: sound,
+                from: active,
+                ending: Ending::Everyone,
+            },
+        )
         .await
     }
 
@@ -203,25 +248,20 @@ impl<'a> Demo<'a> {
         Ok(())
     }
 
-    /// Uploads two releases of both sites, and registers them.
-    async fn release_sites(&self) -> anyhow::Result<[String; 2]> {
-        let known = self.client.releases(APP_PATH).await?;
-        let releases = versions::unused(known.iter().map(String::as_str));
-        self.title("2  Upload and register two releases");
-        for (version, colour) in releases.iter().zip([Colour::Blue, Colour::Green]) {
-            let mut artifacts = json!({});
-            for site in SITES {
-                let prefix = format!("{}{version}/", site.prefix);
-                for file in pages::files(&site, version, colour) {
-                    self.aws.upload(site.bucket, &format!("{prefix}{}", file.path), &file);
-                }
-                artifacts[site.component] = json!({ "uri": format!("s3://{}/{prefix}", site.bucket) });
+    /// Uploads a release of both sites, and registers it.
+    async fn release(&self, version: &str, colour: Colour) -> anyhow::Result<()> {
+        let mut artifacts = json!({});
+        for site in SITES {
+            let prefix = format!("{}{version}/", site.prefix);
+            for file in pages::files(&site, version, colour) {
+                self.aws.upload(site.bucket, &format!("{prefix}{}", file.path), &file);
             }
-            let body = json!({ "version": version, "artifacts": artifacts });
-            self.client.post(&format!("{APP_PATH}/releases"), &body).await?;
-            self.said(format!("POST {APP_PATH}/releases  {version} ({})", colour.name()));
+            artifacts[site.component] = json!({ "uri": format!("s3://{}/{prefix}", site.bucket) });
         }
-        Ok(releases)
+        let body = json!({ "version": version, "artifacts": artifacts });
+        self.client.post(&format!("{APP_PATH}/releases"), &body).await?;
+        self.said(format!("POST {APP_PATH}/releases  {version} ({})", colour.name()));
+        Ok(())
     }
 
     /// Shows the second release to one browser, while everybody else has the first.
@@ -243,7 +283,7 @@ impl<'a> Demo<'a> {
         // A secret that was just made is known at the edge when its copy of the KeyValueStore has come.
         let mut seen = tester.navigate(link).await?;
         while seen.status == 403 && began.elapsed().as_secs() < PREVIEW_DEADLINE_SECS {
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
             seen = tester.navigate(link).await?;
         }
         self.saw("The browser that opened the link", &seen, candidate)?;
@@ -254,66 +294,6 @@ impl<'a> Demo<'a> {
         )?;
         let somebody = Visitor::new(self.stage.web[0])?.navigate("/").await?;
         self.saw("Everybody else", &somebody, active)
-    }
-
-    /// Moves traffic, shows what happened, and checks that it is true.
-    async fn flip(&self, flip: Flip<'_>) -> anyhow::Result<()> {
-        self.title(&flip.title);
-        let before = Before::look(self.aws);
-        self.curl("before").await?;
-        // Without a release there is nothing to serve: the edge says 503 until the first one is there.
-        let watches = if before.has_pointers() {
-            vec![
-                (WEB, Watch::start(&self.stage.web)?),
-                (DOCS, Watch::start(&self.stage.docs)?),
-            ]
-        } else {
-            Vec::new()
-        };
-        let started = Instant::now();
-        let path = format!("{ENVIRONMENT_PATH}/{}", flip.call);
-        let accepted: Job = serde_json::from_value(self.client.post(&path, &flip.body).await?)?;
-        self.said(format!("POST {path}  accepted as job {}", accepted.id));
-        let job = self.client.finished(&accepted.id).await?;
-        let wall = started.elapsed();
-        report::way(self.screen, &job);
-        report::steps(self.screen, &job);
-        if job.state != "succeeded" {
-            report::failure(self.screen, &job, &self.client.events(&job.id).await?);
-            bail!("job {} ended {}, not succeeded", job.id, job.state);
-        }
-        let mut found = before.compare(self.aws, &job, &flip.expected);
-        report::aws(self.screen, &found);
-        for (site, watch) in watches {
-            let watched = watch.end().await?;
-            report::edge(self.screen, &site, flip.expected.release, &watched);
-            found.objections.extend(watched.failures.iter().take(3).cloned());
-            found.objections.extend(watched.strayed(flip.expected.release));
-        }
-        report::times(self.screen, &job, wall);
-        let after = self.curl("after").await?;
-        if after.release.as_deref() != Some(flip.expected.release) {
-            found.objections.push("curl got another release".to_owned());
-        }
-        if found.objections.is_empty() {
-            return Ok(());
-        }
-        for objection in &found.objections {
-            self.screen.line(format!("   {} {objection}", self.screen.bad("✗")));
-        }
-        bail!(
-            "{} did not go as it should: {}",
-            flip.title.trim_start_matches(|c: char| !c.is_alphabetic()),
-            found.objections.join("; ")
-        )
-    }
-
-    /// What a client gets that says nothing about itself.
-    async fn curl(&self, when: &str) -> anyhow::Result<Seen> {
-        let seen = Visitor::new(self.stage.web[0])?.ask_plainly("/").await?;
-        let got = seen.release.as_deref().unwrap_or("(no release)");
-        self.said(format!("curl {} {when}: {} {got}", self.stage.web_url, seen.status));
-        Ok(seen)
     }
 
     /// Shows what a visitor got; anything else than `release` is an error.
@@ -337,52 +317,4 @@ impl<'a> Demo<'a> {
     fn said(&self, text: String) {
         self.screen.line(format!("   {text}"));
     }
-}
-
-/// The environment's document.
-pub(super) fn environment(stage: &Stage) -> Value {
-    let converge = |points: &[SocketAddr]| {
-        let addresses: Vec<String> = points.iter().map(SocketAddr::to_string).collect();
-        json!({ "consecutive": 2, "interval_ms": 100, "timeout_seconds": 30, "addresses": addresses })
-    };
-    json!({
-        "aws": { "region": REGION },
-        "components": [
-            {
-                "name": WEB.component,
-                "router": {
-                    "kind": "ssm_pointer",
-                    "parameter": WEB.parameter,
-                    "format": "json",
-                    "edge_ttl_seconds": stage.edge_ttl_seconds,
-                    "create_parameter": true,
-                    "kvs_arn": stage.kvs_arn,
-                },
-                "edge": {
-                    "mode": "viewer_rewrite",
-                    "fallback": "spa",
-                    "public_url": stage.web_url,
-                    "converge": converge(&stage.web),
-                },
-                "cdn": { "distribution_id": WEB.distribution, "invalidate": { "mode": "none" } },
-                "artifact": { "kind": "s3", "bucket": WEB.bucket, "prefix": format!("{}{{release}}/", WEB.prefix) },
-            },
-            {
-                "name": DOCS.component,
-                "router": {
-                    "kind": "ssm_pointer",
-                    "parameter": DOCS.parameter,
-                    "format": "json",
-                    "edge_ttl_seconds": stage.edge_ttl_seconds,
-                    "create_parameter": true,
-                },
-                "edge": { "mode": "origin", "public_url": stage.docs_url, "converge": converge(&stage.docs) },
-                "cdn": {
-                    "distribution_id": DOCS.distribution,
-                    "invalidate": { "mode": "paths", "paths": [check::PATHS] },
-                },
-                "artifact": { "kind": "s3", "bucket": DOCS.bucket, "prefix": format!("{}{{release}}/", DOCS.prefix) },
-            },
-        ],
-    })
 }

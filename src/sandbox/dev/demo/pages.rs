@@ -18,6 +18,8 @@ pub struct File {
 pub enum Colour {
     Blue,
     Green,
+    Red,
+    Violet,
 }
 
 impl Colour {
@@ -25,6 +27,8 @@ impl Colour {
         match self {
             Self::Blue => "blue",
             Self::Green => "green",
+            Self::Red => "red",
+            Self::Violet => "violet",
         }
     }
 
@@ -32,6 +36,8 @@ impl Colour {
         match self {
             Self::Blue => "#1d4ed8",
             Self::Green => "#15803d",
+            Self::Red => "#b91c1c",
+            Self::Violet => "#7e22ce",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A job in words: its steps, what AWS says now, what it took; and, when it failed, why.
+//! A job in words: what happens to it, its steps, what AWS says now, what it took; and, when it failed, why.
 
 use std::time::Duration;
 
@@ -8,12 +8,79 @@ use serde_json::Value;
 use super::{
     check::Found,
     client::{Event, Job, Step},
+    newcomers::Newcomers,
     visitors::{Sighting, Watched},
 };
 use crate::sandbox::dev::{
     screen::{Screen, in_words},
     world::Site,
 };
+
+/// What stands before something that happened.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Mark {
+    None,
+    Good,
+    /// Not good, and not the last word.
+    Open,
+    Bad,
+}
+
+/// Something that happened to a job, at its time. `times`: of the job's beginning, and of the moment.
+pub(super) fn happened(
+    screen: &Screen,
+    times: (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
+    what: &str,
+    mark: Mark,
+    words: &str,
+) {
+    let after = between(times.0, times.1).map(in_words).unwrap_or_default();
+    let mark = match mark {
+        Mark::None => String::new(),
+        Mark::Good => format!("{} ", screen.good("✓")),
+        Mark::Open => format!("{} ", screen.warning("·")),
+        Mark::Bad => format!("{} ", screen.bad("✗")),
+    };
+    screen.line(format!("   {after:>8}  {what:>6}  {mark}{words}"));
+}
+
+/// More about what was told last.
+pub(super) fn more(screen: &Screen, words: &str) {
+    screen.line(format!("   {:>8}  {:>6}  {}", "", "", screen.dim(words)));
+}
+
+/// How many newcomers got the release.
+pub(super) fn newcomers(newcomers: &Newcomers, release: &str) -> String {
+    let points: Vec<String> = newcomers.points.values().map(|(_, got)| got.to_string()).collect();
+    format!(
+        "{} of {} newcomers got {release}: {:.1} % ({} by point of presence)",
+        newcomers.got(),
+        newcomers.total(),
+        newcomers.percent(),
+        points.join(", ")
+    )
+}
+
+/// Why a check failed, and what was seen, each on a line.
+pub(super) fn evidence(error: &Value) -> Vec<String> {
+    let seen = &error["evidence"]["seen"];
+    let wrong = seen["wrong"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut lines: Vec<String> = wrong.iter().map(in_text).collect();
+    if lines.is_empty() {
+        lines.push(in_text(&error["message"]));
+    }
+    lines.extend(seen["body"].as_str().map(|body| body.trim().to_owned()));
+    lines
+}
+
+/// How many were answered meanwhile.
+pub(super) fn requests(screen: &Screen, watches: &[&Watched]) {
+    let requests: u64 = watches.iter().map(|watched| watched.requests).sum();
+    let failures: usize = watches.iter().map(|watched| watched.failures.len()).sum();
+    screen.line(format!(
+        "   Edge          {requests} requests meanwhile, {failures} failed"
+    ));
+}
 
 /// From which release to which.
 pub(super) fn way(screen: &Screen, job: &Job) {
@@ -120,8 +187,9 @@ pub(super) fn times(screen: &Screen, job: &Job, wall: Duration) {
     let shifted = between(job.created_at, job.traffic_shifted_at)
         .map(|after| format!("traffic shifted after {}, ", in_words(after)))
         .unwrap_or_default();
+    let ended = if job.settled_at.is_some() { "settled" } else { "ended" };
     let settled = between(job.created_at, job.settled_at.or(job.finished_at))
-        .map(|after| format!("settled after {} ", in_words(after)))
+        .map(|after| format!("{ended} after {} ", in_words(after)))
         .unwrap_or_default();
     let waited = between(job.created_at, job.started_at)
         .filter(|waited| *waited >= Duration::from_secs(1))

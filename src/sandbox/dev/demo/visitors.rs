@@ -40,11 +40,16 @@ impl Visitor {
     /// # Errors
     /// When no HTTP client can be made.
     pub fn new(address: SocketAddr) -> anyhow::Result<Self> {
-        Ok(Self {
-            client: client()?,
+        Ok(Self::with(client()?, address))
+    }
+
+    /// One of many, who share a client's connections and nothing else.
+    pub(super) fn with(client: Client, address: SocketAddr) -> Self {
+        Self {
+            client,
             address,
             cookies: BTreeMap::new(),
-        })
+        }
     }
 
     /// Types an address or follows a link; a redirect is followed.
@@ -138,7 +143,7 @@ fn seen(status: u16, headers: &HeaderMap) -> Seen {
     }
 }
 
-fn client() -> anyhow::Result<Client> {
+pub(super) fn client() -> anyhow::Result<Client> {
     Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
@@ -236,6 +241,16 @@ impl Watched {
                 last: at,
             }),
         }
+    }
+
+    /// Points of presence that served anything but these.
+    pub fn served_others(&self, releases: &[&str]) -> Vec<String> {
+        let others = |(point, sightings): (&SocketAddr, &Vec<Sighting>)| {
+            let mut sightings = sightings.iter();
+            let other = sightings.find(|seen| !releases.contains(&seen.release.as_str()))?;
+            Some(format!("{point} served {}", other.release))
+        };
+        self.points.iter().filter_map(others).collect()
     }
 
     /// Points of presence that did not go from whatever they served to `release`, once and for good.

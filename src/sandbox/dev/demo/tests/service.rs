@@ -1,28 +1,30 @@
-//! The demo against a service that can be made to misbehave: what is not as it should be is found
-//! and said, in the service's own words where it has some.
+//! The service that the demo is told against: it keeps to the API's form, moves traffic at once, and misbehaves as its
+//! manners say. A promotion to a share of the visitors is played in `canary`.
 
 use std::{
-    io::{self, Write},
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
 };
 
 use axum::{
     Json, Router,
+    body::Body,
     extract::{Path, Query, Request, State},
     http::{HeaderMap, StatusCode},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
+use futures::stream;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 
-use super::*;
+use super::{super::*, canary};
 
 /// How the service behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Manners {
+pub(super) enum Manners {
     Good,
     ForgetsToInvalidate,
     InvalidatesTwice,
@@ -35,44 +37,66 @@ enum Manners {
     ShowsEverybodyThePreview,
     FailsJobs,
     RefusesPromotions,
+    GivesThreeTimesTheShare,
+    GivesSomethingElse,
+    IgnoresChecks,
+    InvalidatesWhenItTakesBack,
+    LeavesTheShare,
+    KeepsVisitors,
 }
 
 #[derive(Default)]
-struct World {
+pub(super) struct World {
     releases: Vec<String>,
     /// By bucket and key.
     uploads: Vec<String>,
-    /// The same for both sites.
-    pointer: Option<(Value, u64)>,
+    /// By parameter: the document and its version.
+    pointers: BTreeMap<&'static str, (Value, u64)>,
     key_value: Option<String>,
     previewed: Option<String>,
     invalidations: Vec<Invalidation>,
-    /// Id, release, and how often it was asked for.
-    jobs: Vec<(String, u32)>,
-    current_job: Option<String>,
-    environment: Value,
+    pub jobs: Vec<Played>,
+    pub current_job: Option<String>,
+    pub environment: Value,
+    /// Visitors without a cookie so far.
+    newcomers: u64,
+    /// How often somebody looked at web's pointer.
+    pub looks: u64,
+}
+
+/// A job, as far as it has got.
+#[derive(Default)]
+pub(super) struct Played {
+    release: String,
+    asked: u32,
+    pub events: Vec<Value>,
+    pub state: Option<&'static str>,
+    pub error: Value,
 }
 
 #[derive(Clone)]
-struct Service {
+pub(super) struct Service {
     world: Arc<Mutex<World>>,
-    manners: Manners,
+    /// Something was looked at, or has happened.
+    pub news: Arc<Notify>,
+    pub manners: Manners,
 }
 
 impl Service {
-    fn new(manners: Manners) -> Self {
+    pub(super) fn new(manners: Manners) -> Self {
         Self {
             world: Arc::default(),
+            news: Arc::default(),
             manners,
         }
     }
 
-    fn world(&self) -> MutexGuard<'_, World> {
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap()
     }
 
     /// A point of presence: serves what the pointer names, to pinned visitors' subresources too.
-    async fn point_of_presence(&self) -> SocketAddr {
+    pub(super) async fn point_of_presence(&self) -> SocketAddr {
         let router = Router::new().fallback(serve).with_state(self.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -80,7 +104,7 @@ impl Service {
         address
     }
 
-    async fn listen(&self) -> String {
+    pub(super) async fn listen(&self) -> String {
         let router = Router::new()
             .route("/v1/apps/storefront", put(|| async { Json(json!({})) }))
             .route("/v1/apps/storefront/releases", post(register).get(releases))
@@ -98,23 +122,67 @@ impl Service {
         format!("http://{address}")
     }
 
+    /// Waits until something holds.
+    pub(super) async fn until(&self, holds: impl Fn(&World) -> bool) {
+        loop {
+            let news = self.news.notified();
+            if holds(&self.world()) {
+                return;
+            }
+            news.await;
+        }
+    }
+
+    /// A job that has begun; its number.
+    pub(super) fn begin(&self, release: &str) -> usize {
+        let mut world = self.world();
+        world.jobs.push(Played {
+            release: release.to_owned(),
+            ..Played::default()
+        });
+        world.jobs.len() - 1
+    }
+
     /// Moves traffic at once; the job is there to be asked about.
     fn flip(&self, release: &str, rollback: bool) -> Response {
-        let mut world = self.world();
-        let number = world.jobs.len();
-        world.jobs.push((release.to_owned(), 0));
-        let (old, version) = world.pointer.take().unwrap_or((json!({ "epoch": 0 }), 0));
+        let number = self.begin(release);
         let grows = rollback && self.manners != Manners::KeepsEpoch;
-        let epoch = old["epoch"].as_u64().unwrap() + u64::from(grows);
-        let active = match self.manners {
-            Manners::LeavesPointer => old["active"].clone(),
-            _ => json!(release),
-        };
-        let document = json!({ "v": 1, "active": active, "epoch": epoch });
-        if self.manners != Manners::LeavesKeyValueStore {
-            world.key_value = Some(document.to_string());
+        for site in SITES {
+            self.write(&site, |document| {
+                if self.manners != Manners::LeavesPointer {
+                    document["active"] = json!(release);
+                }
+                document["epoch"] = json!(document["epoch"].as_u64().unwrap() + u64::from(grows));
+            });
         }
-        world.pointer = Some((document, version + 1));
+        self.invalidate(number);
+        let failed = self.manners == Manners::FailsJobs;
+        let mut world = self.world();
+        let job = &mut world.jobs[number];
+        job.state = Some(if failed { "failed" } else { "succeeded" });
+        if failed {
+            job.error = json!({ "code": "aws_denied", "message": "PutParameter is not allowed", "hint": "Allow it." });
+        }
+        accepted(number)
+    }
+
+    /// Writes a site's pointer, and web's to its KeyValueStore too.
+    pub(super) fn write(&self, site: &Site, change: impl FnOnce(&mut Value)) {
+        let mut world = self.world();
+        let (document, version) = world
+            .pointers
+            .entry(site.parameter)
+            .or_insert((json!({ "v": 1, "active": null, "epoch": 0 }), 0));
+        change(document);
+        *version += 1;
+        let document = document.to_string();
+        if *site == WEB && self.manners != Manners::LeavesKeyValueStore {
+            world.key_value = Some(document);
+        }
+    }
+
+    /// Tells CloudFront, of docs.
+    pub(super) fn invalidate(&self, job: usize) {
         let (times, path, status) = match self.manners {
             Manners::ForgetsToInvalidate => (0, "/*", "Completed"),
             Manners::InvalidatesTwice => (2, "/*", "Completed"),
@@ -122,9 +190,10 @@ impl Service {
             Manners::LeavesInvalidationInProgress => (1, "/*", "InProgress"),
             _ => (1, "/*", "COMPLETED"),
         };
+        let mut world = self.world();
         for _ in 0..times {
             let id = format!("I{}", world.invalidations.len());
-            let caller_reference = format!("job-{number}");
+            let caller_reference = format!("job-{job}");
             let paths = vec![path.to_owned()];
             world.invalidations.push(Invalidation {
                 id,
@@ -133,21 +202,24 @@ impl Service {
                 status: status.into(),
             });
         }
-        (
-            StatusCode::ACCEPTED,
-            Json(json!({ "id": number.to_string(), "state": "queued" })),
-        )
-            .into_response()
     }
+}
+
+pub(super) fn accepted(number: usize) -> Response {
+    let job = json!({ "id": number.to_string(), "state": "queued", "created_at": "2026-11-01T10:00:00Z" });
+    (StatusCode::ACCEPTED, Json(job)).into_response()
 }
 
 impl AwsView for Service {
     fn pointer(&self, _region: &str, name: &str) -> Option<(String, u64)> {
         assert!([WEB.parameter, DOCS.parameter].contains(&name), "{name}");
-        self.world()
-            .pointer
-            .as_ref()
-            .map(|(value, version)| (value.to_string(), *version))
+        let mut world = self.world();
+        if name == WEB.parameter {
+            world.looks += 1;
+            self.news.notify_waiters();
+        }
+        let (value, version) = world.pointers.get(name)?;
+        Some((value.to_string(), *version))
     }
 
     fn invalidations(&self, distribution: &str) -> Vec<Invalidation> {
@@ -175,16 +247,16 @@ async fn serve(State(service): State<Service>, headers: HeaderMap, request: Requ
         return StatusCode::BAD_GATEWAY.into_response();
     }
     let text = |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap());
-    let world = service.world();
+    let mut world = service.world();
     let named = world
-        .pointer
-        .clone()
-        .filter(|(document, _)| document["active"].is_string());
-    let Some((active, _)) = named else {
+        .pointers
+        .get(WEB.parameter)
+        .filter(|(document, _)| document["active"].is_string())
+        .cloned();
+    let Some((pointer, _)) = named else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    let current = active["epoch"].to_string();
-    let pin = format!("{}~{current}", active["active"].as_str().unwrap());
+    let current = pointer["epoch"].to_string();
     if request.uri().query() == Some("greenlight-preview=token") {
         return (
             [("location", "/"), ("set-cookie", "preview=1; Path=/")],
@@ -203,15 +275,37 @@ async fn serve(State(service): State<Service>, headers: HeaderMap, request: Requ
     } else {
         match pinned {
             Some((release, epoch)) if !navigates && epoch == current => release.to_owned(),
-            _ => active["active"].as_str().unwrap().to_owned(),
+            _ => {
+                let share = navigates && cookies.is_empty();
+                if share {
+                    world.newcomers += 1;
+                }
+                chosen(&pointer, world.newcomers, share, service.manners)
+            }
         }
     };
+    let pin = format!("{release}~{current}");
     let mut answer = [("x-greenlight-release", release)].into_response();
     if navigates {
         let cookie = format!("pin={pin}; Path=/").parse().unwrap();
         answer.headers_mut().insert("set-cookie", cookie);
     }
     answer
+}
+
+/// The release of a newcomer's page, or of what asks without being one.
+fn chosen(pointer: &Value, newcomer: u64, share: bool, manners: Manners) -> String {
+    let weight = match manners {
+        Manners::GivesThreeTimesTheShare => pointer["weight"].as_u64().unwrap_or(0) * 3,
+        _ => pointer["weight"].as_u64().unwrap_or(0),
+    };
+    if share && manners == Manners::GivesSomethingElse && weight > 0 && newcomer % 50 == 0 {
+        return "0.1.0".to_owned();
+    }
+    // As many as the weight says, evenly spread.
+    let on_candidate = share && (newcomer + 1) * weight / 100 > newcomer * weight / 100;
+    let release = if on_candidate { "candidate" } else { "active" };
+    pointer[release].as_str().unwrap().to_owned()
 }
 
 async fn preview(State(service): State<Service>, Json(body): Json<Value>) -> Response {
@@ -284,13 +378,19 @@ async fn promote(State(service): State<Service>, Json(body): Json<Value>) -> Res
         });
         return (StatusCode::LOCKED, Json(problem)).into_response();
     }
-    service.flip(body["release"].as_str().unwrap(), false)
+    let release = body["release"].as_str().unwrap();
+    if body["strategy"].is_null() {
+        return service.flip(release, false);
+    }
+    let number = service.begin(release);
+    tokio::spawn(canary::play(service, number, body));
+    accepted(number)
 }
 
 async fn roll_back(State(service): State<Service>) -> Response {
     let target = {
         let world = service.world();
-        world.jobs[world.jobs.len() - 2].0.clone()
+        world.jobs[world.jobs.len() - 2].release.clone()
     };
     service.flip(&target, true)
 }
@@ -300,24 +400,20 @@ async fn job(State(service): State<Service>, Path(id): Path<usize>, Query(query)
     assert_eq!(query["wait"], "30");
     let mut world = service.world();
     world.current_job = None;
-    let (release, asked) = &mut world.jobs[id];
-    *asked += 1;
-    let end = if service.manners == Manners::FailsJobs {
-        "failed"
-    } else {
-        "succeeded"
-    };
+    let job = &mut world.jobs[id];
+    job.asked += 1;
+    let end = job.state.filter(|_| job.asked > 1).unwrap_or("waiting");
     Json(json!({
         "id": id.to_string(),
-        "state": if *asked == 1 { "waiting" } else { end },
-        "release": release,
+        "state": end,
+        "release": job.release,
         "from_release": "0.9.0",
         "created_at": "2026-11-01T10:00:00Z",
         "started_at": "2026-11-01T10:00:00.010Z",
         "traffic_shifted_at": "2026-11-01T10:00:00.120Z",
         "settled_at": "2026-11-01T10:00:05.250Z",
         "finished_at": "2026-11-01T10:00:05.250Z",
-        "error": (end == "failed").then(|| json!({ "code": "aws_denied", "message": "PutParameter is not allowed", "hint": "Allow it." })),
+        "error": job.error,
         "warnings": [{ "code": "example", "message": "An example of a warning" }],
         "steps": [
             { "position": 2, "kind": "invalidate", "component": "web", "state": end, "attempts": 2,
@@ -328,152 +424,20 @@ async fn job(State(service): State<Service>, Path(id): Path<usize>, Query(query)
     }))
 }
 
-async fn events() -> Json<Value> {
-    Json(
-        json!({ "items": [{ "id": 1, "at": "2026-11-01T10:00:01Z", "kind": "step_failed", "data": { "step": 2 } }], "next_cursor": null }),
-    )
-}
-
-/// A place to write to that can be read afterwards.
-#[derive(Clone, Default)]
-struct Paper(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Paper {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+/// A list, or as a stream that ends with the job.
+async fn events(State(service): State<Service>, Path(id): Path<usize>, headers: HeaderMap) -> Response {
+    if headers.get("accept").is_none_or(|accept| accept != "text/event-stream") {
+        let event = json!({ "id": 1, "at": "2026-11-01T10:00:01Z", "kind": "step_failed", "data": { "step": 2 } });
+        return Json(json!({ "items": [event], "next_cursor": null })).into_response();
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Tells the demo to the end; what it led to, and what was written.
-async fn tell(service: &Service) -> (anyhow::Result<Told>, String) {
-    let base_url = service.listen().await;
-    let paper = Paper::default();
-    let screen = Screen::new(paper.clone(), false);
-    let stage = Stage {
-        base_url,
-        token: "secret".into(),
-        web: vec![service.point_of_presence().await, service.point_of_presence().await],
-        web_url: "http://127.0.0.1:1/".into(),
-        docs_url: "http://127.0.0.1:2/".into(),
-        docs: vec![service.point_of_presence().await],
-        kvs_arn: "arn:aws:cloudfront::123456789012:key-value-store/example".into(),
-        edge_ttl_seconds: 2,
-    };
-    let told = Demo::new(stage, service, &screen).unwrap().play().await;
-    let written = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
-    (told, written)
-}
-
-#[tokio::test]
-async fn a_good_service_is_shown_step_by_step() {
-    let service = Service::new(Manners::Good);
-    let (told, written) = tell(&service).await;
-    assert_eq!(told.unwrap(), Told { left: "1.1.0".into() });
-    for words in [
-        "3  Promote 1.0.0",
-        "curl http://127.0.0.1:1/ before: 503 (no release)",
-        "curl http://127.0.0.1:1/ after: 200 1.0.0",
-        "4  Preview 1.1.0 in production",
-        "Everybody else                         200 1.0.0",
-        "5  Promote 1.1.0",
-        "what that page loads now             200 1.0.0",
-        "the next navigation                  200 1.1.0",
-        "6  Roll back",
-        "The visitor, pinned until now, loads   200 1.0.0",
-        "1.1.0 at 2 of 2 points of presence",
-        "0.9.0 → 1.0.0: succeeded",
-        "✓ preflight",
-        "3.12 s  2 attempts",
-        "! An example of a warning",
-        r#"{"active":"1.1.0","epoch":0,"v":1}"#,
-        r#"{"active":"1.0.0","epoch":1,"v":1}"#,
-        "Invalidation  I2  /*  COMPLETED",
-        "CallerReference job-2",
-        "traffic shifted after 0.12 s, settled after 5.25 s by the job's times",
-    ] {
-        assert!(written.contains(words), "no `{words}` in:\n{written}");
-    }
-    let web = service.world().environment["components"][0].clone();
-    assert_eq!(web["router"]["edge_ttl_seconds"], 2);
-    assert_eq!(web["cdn"]["invalidate"], json!({ "mode": "none" }));
-    let docs = service.world().environment["components"][1].clone();
-    assert_eq!(docs["cdn"]["invalidate"], json!({ "mode": "paths", "paths": ["/*"] }));
-}
-
-#[tokio::test]
-async fn it_can_be_told_again_and_waits_for_what_an_earlier_run_left() {
-    let service = Service::new(Manners::Good);
-    tell(&service).await.0.unwrap();
-    service.world().current_job = Some("0".into());
-    let (told, written) = tell(&service).await;
-    assert_eq!(told.unwrap(), Told { left: "1.3.0".into() });
-    assert!(written.contains("job 0 is not finished yet"), "{written}");
-}
-
-#[tokio::test]
-async fn what_did_not_come_true_is_found() {
-    for (manners, objection) in [
-        (Manners::ForgetsToInvalidate, "0 invalidations went out, not one"),
-        (Manners::InvalidatesTwice, "2 invalidations went out, not one"),
-        (Manners::InvalidatesAnotherPath, "is of /index.html, not of /*"),
-        (Manners::LeavesInvalidationInProgress, "is InProgress, not Completed"),
-        (Manners::LeavesPointer, "SSM says no release for web, not 1.0.0"),
-        (Manners::LeavesKeyValueStore, "web's KeyValueStore says nothing"),
-        (Manners::KeepsEpoch, "epoch of web's pointer has not grown"),
-    ] {
-        let (told, written) = tell(&Service::new(manners)).await;
-        let error = told.unwrap_err().to_string();
-        assert!(error.contains(objection), "{manners:?}: {error}");
-        assert!(written.contains("✗"), "{manners:?}: {written}");
-    }
-}
-
-#[tokio::test]
-async fn what_visitors_should_not_see_is_found() {
-    for (manners, objection) in [
-        (Manners::FailsVisitors, "curl got another release"),
-        (
-            Manners::ShowsEverybodyThePreview,
-            "Everybody else: 200 and 1.1.0, not 1.0.0",
-        ),
-    ] {
-        let (told, _) = tell(&Service::new(manners)).await;
-        let error = told.unwrap_err().to_string();
-        assert!(error.contains(objection), "{manners:?}: {error}");
-    }
-}
-
-#[tokio::test]
-async fn a_failed_job_is_explained() {
-    let (told, written) = tell(&Service::new(Manners::FailsJobs)).await;
-    assert_eq!(told.unwrap_err().to_string(), "job 0 ended failed, not succeeded");
-    for words in [
-        "✗ invalidate",
-        "PutParameter is not allowed (code aws_denied)",
-        "Allow it.",
-        "1.00 s  step_failed",
-    ] {
-        assert!(written.contains(words), "no `{words}` in:\n{written}");
-    }
-}
-
-#[tokio::test]
-async fn a_refusal_is_told_in_the_apis_own_words() {
-    let (told, _) = tell(&Service::new(Manners::RefusesPromotions)).await;
-    let error = told.unwrap_err().to_string();
-    for words in [
-        "/promotions was refused",
-        "The environment is locked",
-        "423",
-        "code environment_locked",
-        "Locked by ops.",
-        "release: not now",
-        "request r-1",
-    ] {
-        assert!(error.contains(words), "no `{words}` in: {error}");
-    }
+    let messages = stream::unfold((service, 0), move |(service, sent)| async move {
+        service
+            .until(|world| world.jobs[id].events.len() > sent || world.jobs[id].state.is_some())
+            .await;
+        let event = service.world().jobs[id].events.get(sent).cloned()?;
+        let kind = event["kind"].as_str().unwrap();
+        let message = format!(": still here\n\nid: {sent}\nevent: {kind}\ndata: {event}\n\n");
+        Some((Ok::<_, std::convert::Infallible>(message), (service, sent + 1)))
+    });
+    ([("content-type", "text/event-stream")], Body::from_stream(messages)).into_response()
 }
