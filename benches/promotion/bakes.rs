@@ -38,42 +38,37 @@ pub async fn measure(house: &House, quick: bool) -> anyhow::Result<()> {
     let spread = Duration::from_secs(if quick { 6 } else { 60 });
     let quiet = Duration::from_secs(if quick { 10 } else { 30 });
     heading(&format!("{count} environments that bake at once"));
+    let aws = house::aws(Duration::ZERO).await?;
+    let baking = all_bake(house, &aws, count).await?;
     for (workers, spread, quiet) in [(1, spread, Some(quiet)), (2, spread, None), (1, Duration::ZERO, None)] {
-        let aws = house::aws(Duration::ZERO).await?;
-        let result = run(house, &aws, count, workers, spread, quiet).await;
-        aws.shutdown().await;
-        result?;
+        let database = house.copy_of(&baking).await?;
+        let mut connection = PgConnection::connect(&database).await?;
+        let mut replicas = Vec::new();
+        for _ in 0..workers {
+            replicas.push(house.worker(&database, &aws).await?);
+        }
+        sleep(CALM).await;
+        if let Some(watched) = quiet {
+            while_all_wait(house, &mut connection, &replicas, watched).await?;
+        }
+        all_fall_due(house, &mut connection, &replicas, count, spread).await?;
+        connection.close().await?;
+        for replica in replicas {
+            replica.stop().await?;
+        }
     }
+    aws.shutdown().await;
     Ok(())
 }
 
-async fn run(
-    house: &House,
-    aws: &AwsDouble,
-    count: u32,
-    workers: usize,
-    spread: Duration,
-    quiet: Option<Duration>,
-) -> anyhow::Result<()> {
+/// Makes the database in which all bake, and leaves it.
+async fn all_bake(house: &House, aws: &AwsDouble, count: u32) -> anyhow::Result<String> {
     let (database, token) = house.database().await?;
     let job = baking(house, aws, &database, &token).await?;
     let mut connection = PgConnection::connect(&database).await?;
     copies::make(&mut connection, &job, TEMPLATE, count).await?;
-
-    let mut replicas = Vec::new();
-    for _ in 0..workers {
-        replicas.push(house.worker(&database, aws).await?);
-    }
-    sleep(CALM).await;
-    if let Some(watched) = quiet {
-        while_all_wait(house, &mut connection, &replicas, watched).await?;
-    }
-    all_fall_due(house, &mut connection, &replicas, count, spread).await?;
     connection.close().await?;
-    for replica in replicas {
-        replica.stop().await?;
-    }
-    Ok(())
+    Ok(database)
 }
 
 /// A promotion in its bake. Returns the job.

@@ -1,5 +1,5 @@
-//! Ten thousand jobs from one: a job that really waits, copied row by row with its environment, pointer, steps and
-//! events. Whatever its rows say, the copies say too, with other ids and another name.
+//! Ten thousand jobs from one: a job that really waits, copied row by row with its environment, pointer and steps.
+//! Whatever its rows say, the copies say too, with other ids and another name. Of its events only the last is copied.
 //!
 //! What is in AWS is not copied.
 
@@ -20,7 +20,7 @@ const TABLES: [(&str, Owner); 7] = [
     ("deployments", Owner::Environment("environment_id")),
     ("jobs", Owner::Job("id")),
     ("steps", Owner::Job("job_id")),
-    ("job_events", Owner::Job("job_id")),
+    ("job_events", Owner::LastOfJob("job_id")),
     ("pointer_writes", Owner::Job("job_id")),
 ];
 
@@ -28,6 +28,8 @@ const TABLES: [(&str, Owner); 7] = [
 enum Owner {
     Environment(&'static str),
     Job(&'static str),
+    /// Of the job's rows the one with the highest `id`.
+    LastOfJob(&'static str),
 }
 
 /// Waits until the job waits for `what`.
@@ -78,6 +80,9 @@ pub async fn make(connection: &mut PgConnection, job: &str, template: &str, coun
         let owned = match owner {
             Owner::Environment(column) => format!("t.{column} = '{environment}'"),
             Owner::Job(column) => format!("t.{column} = '{job}'"),
+            Owner::LastOfJob(column) => {
+                format!("t.{column} = '{job}' AND t.id = (SELECT max(id) FROM {table} WHERE {column} = '{job}')")
+            }
         };
         let sql = format!(
             "INSERT INTO {table} OVERRIDING SYSTEM VALUE

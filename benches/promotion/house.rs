@@ -25,7 +25,7 @@ use greenlight::{
 use reqwest::{Method, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::{
     process::{Child, Command},
     time::{sleep, timeout},
@@ -102,6 +102,21 @@ impl House {
         let created = tokens::create(&mut tx, "bench", Role::Admin, None).await?;
         tx.commit().await?;
         Ok((url, created.token))
+    }
+
+    /// A new database with everything that is in another, to which nobody may be connected.
+    pub async fn copy_of(&self, database_url: &str) -> anyhow::Result<String> {
+        let mut connection = PgConnection::connect(database_url).await?;
+        let original: String = sqlx::query_scalar("SELECT current_database()")
+            .fetch_one(&mut connection)
+            .await?;
+        connection.close().await?;
+        let name = format!("bench_{}", self.next());
+        let mut connection = PgConnection::connect(&self.postgres.url("postgres")).await?;
+        let sql = AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {original}"));
+        connection.execute(sql).await.context("could not copy a database")?;
+        connection.close().await?;
+        Ok(self.postgres.url(&name))
     }
 
     /// Starts the binary as `serve` and waits until it is ready.

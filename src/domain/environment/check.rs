@@ -35,6 +35,10 @@ pub const HEADERS_MAX: usize = 20;
 /// A question asked of a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "twenty at most, and most of them are of the largest kind"
+)]
 pub enum Check {
     /// Asks a URL.
     Http(HttpCheck),

@@ -29,7 +29,7 @@ pub struct HookRun {
 
 /// The hooks of an environment that are called at one place of the plan, in their order. `weights`: what the share grows
 /// from and to; whatever lies between is passed.
-pub(super) fn at<'h>(hooks: &'h [Hook], when: HookWhen, (from, to): (u32, u32)) -> impl Iterator<Item = &'h Hook> {
+pub(super) fn at(hooks: &[Hook], when: HookWhen, (from, to): (u32, u32)) -> impl Iterator<Item = &Hook> {
     let is_passed = move |hook: &Hook| hook.weight.is_some_and(|weight| from < weight && weight <= to);
     hooks.iter().filter(move |hook| {
         hook.when == when && (!matches!(when, HookWhen::BeforeWeight | HookWhen::AfterWeight) || is_passed(hook))

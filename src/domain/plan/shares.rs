@@ -19,30 +19,33 @@ fn shift(params: &StepParams) -> Option<&Shift> {
     }
 }
 
-/// The steps of a promotion that `promote_fully` leaves out: bakes, the checks during them, and shares that nobody has
-/// begun to give. Gates, hooks and all other checks stay.
+/// The steps of a promotion that `promote_fully` leaves out now: bakes, the checks during them, and shares that nobody has
+/// begun to give, as far as it is their turn. What comes before a step comes before it also when it is left out: else
+/// everything behind it would run at once. Gates, hooks and all other checks stay.
 pub fn skipped_by_promoting_fully(steps: &[Step], round: i32) -> BTreeSet<i32> {
-    let current = || {
-        steps
-            .iter()
-            .filter(|step| step.round == round && step.direction == Direction::Forward && !step.state.is_end())
-    };
-    let mut skipped: BTreeSet<i32> = current()
-        .filter(|step| match &step.params {
+    let mut skipped = BTreeSet::new();
+    // By position: what a step comes after has a smaller one.
+    for step in steps {
+        if step.round != round || step.direction != Direction::Forward || step.state.is_end() {
+            continue;
+        }
+        let is_left_out = match &step.params {
             StepParams::Bake { .. } => true,
             StepParams::Check(run) => run.bake.is_some(),
+            StepParams::EdgeTtl { flip, .. } | StepParams::Invalidate { flip: Some(flip), .. } => {
+                skipped.contains(flip)
+            }
             // One that has begun may have written already.
             params => step.state == StepState::Pending && shift(params).is_some_and(|shift| shift.candidate.is_some()),
-        })
-        .map(|step| step.position)
-        .collect();
-    let follows = |step: &&Step| match &step.params {
-        StepParams::EdgeTtl { flip, .. } => skipped.contains(flip),
-        StepParams::Invalidate { flip: Some(flip), .. } => skipped.contains(flip),
-        _ => false,
-    };
-    let following: Vec<i32> = current().filter(follows).map(|step| step.position).collect();
-    skipped.extend(following);
+        };
+        let has_ended = |position: &i32| {
+            let mut others = steps.iter();
+            skipped.contains(position) || others.any(|other| other.position == *position && other.state.is_end())
+        };
+        if is_left_out && step.after.iter().all(has_ended) {
+            skipped.insert(step.position);
+        }
+    }
     skipped
 }
 

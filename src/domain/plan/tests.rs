@@ -156,24 +156,56 @@ fn a_pause_lets_a_flip_be_followed_by_what_belongs_to_it_and_nothing_else() {
     assert_eq!(walk(&mut steps, Signals::default()), ["settle/settle"]);
 }
 
+/// Runs the plan to its end with what `promote_fully` leaves out left out, as the engine does at each turn. Returns the
+/// words of each turn.
+fn walk_fully(steps: &mut [Step]) -> Vec<String> {
+    let mut turns = Vec::new();
+    loop {
+        let skipped = skipped_by_promoting_fully(steps, 1);
+        for step in steps.iter_mut().filter(|step| skipped.contains(&step.position)) {
+            step.state = StepState::Skipped;
+        }
+        let Next::Run(positions) = next(steps, Signals::default()) else {
+            return turns;
+        };
+        let mut words = Vec::new();
+        for step in steps.iter_mut().filter(|step| positions.contains(&step.position)) {
+            words.push(format!("{}/{}", step.stage, step.params.kind()));
+            step.state = StepState::Succeeded;
+        }
+        turns.push(words.join(" + "));
+    }
+}
+
 #[test]
-fn going_on_fully_leaves_out_bakes_and_shares_and_nothing_else() {
-    let steps = stored(planned(&watched()));
-    let skipped = skipped_by_promoting_fully(&steps, 1);
-    let words: Vec<String> = steps
-        .iter()
-        .filter(|step| skipped.contains(&step.position))
-        .map(|step| format!("{}/{}", step.stage, step.params.kind()))
-        .collect();
+fn going_on_fully_leaves_out_bakes_and_shares_and_keeps_the_order_of_the_rest() {
     assert_eq!(
-        words,
+        walk_fully(&mut stored(planned(&watched()))),
         [
-            "weight-10:api/flip",
-            "weight-10:api/edge_ttl",
-            "weight-10/bake",
-            "weight-10/check",
-            "after_traffic/bake",
-            "after_traffic/check"
+            "preflight/preflight + preflight/preflight",
+            "hooks/hook",
+            "before_traffic/check",
+            "before_traffic/approval",
+            "weight-10/approval",
+            "hooks/hook",
+            "traffic:api/flip",
+            "traffic:api/edge_ttl",
+            "traffic:web/flip",
+            "traffic:web/edge_ttl",
+            "after_traffic/check",
+            "settle/settle",
+        ]
+    );
+    let last = environment(json!({"strategy": {"kind": "all_at_once", "bake_seconds": 60}}));
+    assert_eq!(
+        walk_fully(&mut stored(planned(&last))),
+        [
+            "preflight/preflight + preflight/preflight",
+            "traffic:api/flip",
+            "traffic:api/edge_ttl",
+            "traffic:web/flip",
+            "traffic:web/edge_ttl",
+            "settle/settle",
         ]
     );
 }
@@ -224,8 +256,13 @@ fn going_on_fully_waits_for_what_is_under_way() {
 #[test]
 fn a_share_that_has_begun_is_not_left_out_and_neither_is_what_follows_it() {
     let mut steps = stored(planned(&watched()));
-    let flip = steps.iter_mut().find(|step| step.stage == "weight-10:api").unwrap();
-    flip.state = StepState::Waiting;
+    for step in &mut steps {
+        step.state = match step.stage.as_str() {
+            "preflight" | "hooks" | "before_traffic" => StepState::Succeeded,
+            "weight-10:api" if matches!(step.params, StepParams::Flip(_)) => StepState::Waiting,
+            _ => StepState::Pending,
+        };
+    }
     let skipped = skipped_by_promoting_fully(&steps, 1);
     let kept = steps.iter().filter(|step| step.stage == "weight-10:api");
     assert!(kept.into_iter().all(|step| !skipped.contains(&step.position)));

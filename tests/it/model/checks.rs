@@ -66,7 +66,6 @@ fn no_settled_state_has_a_wrong_pointer() {
 }
 
 #[test]
-#[ignore = "half a minute on a busy machine"]
 fn no_settled_state_has_a_wrong_pointer_with_four_writes() {
     assert_eq!(every_state(ControlPlane::BUILT, &[]), 393_918);
 }

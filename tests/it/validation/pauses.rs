@@ -199,3 +199,35 @@ async fn only_a_promotion_on_its_way_can_be_paused() {
     app.finish_as(&back, "succeeded").await;
     app.post(&format!("/v1/jobs/{id}/pause"), json!({})).await.expect(409);
 }
+
+#[tokio::test]
+async fn going_on_fully_from_the_very_start_is_a_promotion_step_by_step() {
+    let mut document = shared(five_and_fifty());
+    document["strategy"]["steps"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"weight": 100, "bake_seconds": 900}));
+    let mut app = with(document).await;
+    // Nobody works until it has been said.
+    app.kill_worker(0).await;
+    let id = app.promote("1.1.0").await;
+    let path = format!("/v1/jobs/{id}/promote_fully");
+    app.post(&path, json!({"reason": "hotfix"})).await.expect(202);
+    app.start_worker();
+    let job = app.finish_as(&id, "succeeded").await;
+    assert_eq!(app.active().as_deref(), Some("1.1.0"), "{job:#}");
+    assert!(job["traffic_shifted_at"].as_str().unwrap() <= job["settled_at"].as_str().unwrap());
+    let ended = |kind: &str| {
+        let steps = job["steps"].as_array().unwrap();
+        let mut those = steps
+            .iter()
+            .filter(|step| step["kind"] == kind && step["state"] == "succeeded");
+        let step = those.next().unwrap_or_else(|| panic!("{kind}: {job:#}"));
+        (
+            step["started_at"].as_str().unwrap().to_owned(),
+            step["finished_at"].as_str().unwrap().to_owned(),
+        )
+    };
+    assert!(ended("preflight").1 <= ended("flip").0, "{job:#}");
+    assert!(ended("flip").1 <= ended("settle").0, "{job:#}");
+}

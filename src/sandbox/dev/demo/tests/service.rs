@@ -299,7 +299,7 @@ fn chosen(pointer: &Value, newcomer: u64, share: bool, manners: Manners) -> Stri
         Manners::GivesThreeTimesTheShare => pointer["weight"].as_u64().unwrap_or(0) * 3,
         _ => pointer["weight"].as_u64().unwrap_or(0),
     };
-    if share && manners == Manners::GivesSomethingElse && weight > 0 && newcomer % 50 == 0 {
+    if share && manners == Manners::GivesSomethingElse && weight > 0 && newcomer.is_multiple_of(50) {
         return "0.1.0".to_owned();
     }
     // As many as the weight says, evenly spread.
