@@ -1,7 +1,5 @@
 //! What a job does next, from its state, its steps and what people have said.
 
-use std::collections::BTreeSet;
-
 use super::{
     job::{JobKind, JobState, Step, StepState},
     plan::{Direction, OnFailure, StepParams},
@@ -87,20 +85,6 @@ impl<'a> Position<'a> {
     }
 }
 
-/// The steps that hold nothing back any more. One that was left out does so until all before it has ended: what is under
-/// way there, such as a flip, is not over because the bake behind it is not wanted.
-fn passed(steps: &[Step]) -> BTreeSet<i32> {
-    let mut passed = BTreeSet::new();
-    // By position, as they are: a step comes after earlier ones only.
-    for step in steps {
-        let left_out = step.state == StepState::Skipped;
-        if step.state.is_end() && (!left_out || step.after.iter().all(|before| passed.contains(before))) {
-            passed.insert(step.position);
-        }
-    }
-    passed
-}
-
 /// Decides.
 pub fn next(job: &Position<'_>) -> Next {
     let current: Vec<&Step> = job.current().collect();
@@ -118,14 +102,12 @@ pub fn next(job: &Position<'_>) -> Next {
         return Next::Unwind { aborting: !failed };
     }
     let held = job.is_held();
-    let passed = passed(job.steps);
+    let ended = |position: &i32| job.steps.iter().any(|s| s.position == *position && s.state.is_end());
     let ready: Vec<i32> = current
         .iter()
         .filter(|step| !job.in_flight.contains(&step.position))
         .filter(|step| match step.state {
-            StepState::Pending => {
-                step.after.iter().all(|before| passed.contains(before)) && (!held || job.continues(step))
-            }
+            StepState::Pending => step.after.iter().all(ended) && (!held || job.continues(step)),
             // Running, but by nobody here: a worker died in the middle of it.
             StepState::Running => true,
             StepState::Waiting => step.due,

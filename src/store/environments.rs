@@ -51,11 +51,12 @@ pub async fn get(connection: &mut PgConnection, app: &Name, name: &Name) -> Resu
     .transpose()
 }
 
-/// Reads it and locks its row: whoever changes who holds the environment does so under this lock.
+/// Reads it and locks its row: whoever changes who holds the environment does so under this lock. Not so hard that a worker
+/// could not record what is active now: it has the job's row by then, for which the holder of this lock may be waiting.
 pub async fn lock(connection: &mut PgConnection, app: &Name, name: &Name) -> Result<Option<Environment>> {
     sqlx::query_as::<_, Row>(
         "SELECT id, app, name, document, created_at, updated_at FROM environments
-         WHERE app = $1 AND name = $2 FOR UPDATE",
+         WHERE app = $1 AND name = $2 FOR NO KEY UPDATE",
     )
     .bind(app.as_str())
     .bind(name.as_str())
@@ -68,7 +69,7 @@ pub async fn lock(connection: &mut PgConnection, app: &Name, name: &Name) -> Res
 /// Like [`lock`], by id.
 pub async fn lock_by_id(connection: &mut PgConnection, id: Uuid) -> Result<Option<Environment>> {
     sqlx::query_as::<_, Row>(
-        "SELECT id, app, name, document, created_at, updated_at FROM environments WHERE id = $1 FOR UPDATE",
+        "SELECT id, app, name, document, created_at, updated_at FROM environments WHERE id = $1 FOR NO KEY UPDATE",
     )
     .bind(id)
     .fetch_optional(connection)

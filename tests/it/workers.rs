@@ -6,8 +6,10 @@ use std::{
 };
 
 use greenlight::{
+    domain::names::Name,
     engine::{EngineConfig, Hub, Worker},
     sandbox::double::{Fault, FaultAction},
+    store::environments,
 };
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -47,6 +49,32 @@ async fn a_paused_workers_late_write_is_put_right_and_its_result_is_not_stored()
     let ended = app.job(&promotion).await;
     assert_eq!(ended["state"], "aborted");
     assert_eq!(without_times(ended), before, "a worker without a lease changes no row");
+}
+
+/// A request locks the environment's row and then waits for the job's, which the worker has: it must not need the other.
+#[tokio::test]
+async fn a_job_settles_while_a_request_has_the_row_of_its_environment() {
+    let mut app = TestApp::with(TestAppOptions {
+        workers: 0,
+        ..TestAppOptions::default()
+    })
+    .await;
+    app.set_up(web(), &["1.0.0"]).await;
+    let id = app.promote("1.0.0").await;
+    let mut request = app.store.begin().await.unwrap();
+    let (name, environment) = (Name::parse("storefront").unwrap(), Name::parse("production").unwrap());
+    let locked = environments::lock(&mut request, &name, &environment).await.unwrap();
+    assert!(locked.is_some());
+    app.start_worker();
+    app.job_until(&id, |job| job["state"] == "succeeded").await;
+    let other = async {
+        let mut other = app.store.begin().await.unwrap();
+        environments::lock(&mut other, &name, &environment).await.unwrap()
+    };
+    assert!(
+        timeout(Duration::from_millis(300), other).await.is_err(),
+        "two requests do not have it at once"
+    );
 }
 
 #[tokio::test]

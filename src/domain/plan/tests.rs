@@ -211,49 +211,6 @@ fn going_on_fully_leaves_out_bakes_and_shares_and_keeps_the_order_of_the_rest() 
 }
 
 #[test]
-fn going_on_fully_waits_for_what_is_under_way() {
-    let mut document = watched();
-    document.approvals.before_traffic = false;
-    let leave_out = |steps: &mut [Step]| {
-        let skipped = skipped_by_promoting_fully(steps, 1);
-        for step in steps.iter_mut().filter(|step| skipped.contains(&step.position)) {
-            step.state = StepState::Skipped;
-        }
-    };
-    let until = |stage: &str, kind: &str| {
-        let mut steps = stored(planned(&document));
-        let at = steps
-            .iter()
-            .position(|step| step.stage == stage && step.params.kind() == kind);
-        let at = at.unwrap_or_else(|| panic!("there is no {stage}/{kind}"));
-        for step in &mut steps[..at] {
-            step.state = StepState::Succeeded;
-        }
-        steps[at].state = StepState::Waiting;
-        leave_out(&mut steps);
-        (steps, at)
-    };
-    // In the share: its gate opens when the share is given, not before.
-    let (mut steps, at) = until("weight-10:api", "edge_ttl");
-    assert_eq!(next(&steps, Signals::default()), Next::Wait);
-    steps[at].state = StepState::Succeeded;
-    assert_eq!(walk(&mut steps[..], Signals::default())[0], "weight-10/approval");
-    // Amid everyone: nothing is asked, let alone settled, before the last component has flipped.
-    let (mut steps, at) = until("traffic:api", "edge_ttl");
-    assert_eq!(next(&steps, Signals::default()), Next::Wait);
-    steps[at].state = StepState::Succeeded;
-    assert_eq!(
-        walk(&mut steps, Signals::default()),
-        [
-            "traffic:web/flip",
-            "traffic:web/edge_ttl",
-            "after_traffic/check",
-            "settle/settle"
-        ]
-    );
-}
-
-#[test]
 fn a_share_that_has_begun_is_not_left_out_and_neither_is_what_follows_it() {
     let mut steps = stored(planned(&watched()));
     for step in &mut steps {

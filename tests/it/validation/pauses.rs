@@ -8,7 +8,7 @@ use super::{
     canary::{five_and_fifty, shared, with},
     site::Site,
 };
-use crate::support::{ENVIRONMENT, TestApp, api_and_web};
+use crate::support::{ENVIRONMENT, TestApp};
 
 async fn baking(app: &TestApp, weight: u32) -> String {
     let id = app.promote("1.1.0").await;
@@ -126,53 +126,6 @@ async fn going_on_fully_skips_bakes_and_shares_but_no_gate_and_no_check() {
     assert_eq!(app.active().as_deref(), Some("1.1.0"));
     let ended = app.post(&path, json!({"reason": "again"})).await.expect(409).json();
     assert_eq!(ended["code"], "not_promotable");
-}
-
-#[tokio::test]
-async fn going_on_fully_amid_a_flip_settles_when_every_component_has_flipped() {
-    let app = TestApp::start().await;
-    let mut document = api_and_web();
-    for at in 0..2 {
-        document["components"][at]["router"]["edge_ttl_seconds"] = json!(60);
-    }
-    app.set_up(document.clone(), &["1.0.0", "1.1.0"]).await;
-    app.promote_to_the_end("1.0.0").await;
-    document["strategy"] = json!({"kind": "all_at_once", "bake_seconds": 600});
-    app.put(ENVIRONMENT, document).await.expect(200);
-    let id = app.promote("1.1.0").await;
-    let of_api = |job: &Value, kind: &str, state: &str| {
-        let steps = job["steps"].as_array().unwrap();
-        let step = steps
-            .iter()
-            .find(|step| step["kind"] == kind && step["component"] == "api");
-        step.is_some_and(|step| step["state"] == state)
-    };
-    app.job_until(&id, |job| {
-        of_api(job, "edge_ttl", "waiting") && job["state"] == "waiting"
-    })
-    .await;
-    let path = format!("/v1/jobs/{id}/promote_fully");
-    app.post(&path, json!({"reason": "hotfix"})).await.expect(202);
-    // Looked at, and still waiting for the edges that know `api`.
-    let job = app
-        .job_until(&id, |job| {
-            let bake = job["steps"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .find(|step| step["kind"] == "bake");
-            bake.is_some_and(|bake| bake["state"] == "skipped") && job["state"] != "running"
-        })
-        .await;
-    assert_eq!(
-        (&job["state"], &job["waiting_for"], &job["settled_at"]),
-        (&json!("waiting"), &json!("timer"), &Value::Null),
-        "{job:#}"
-    );
-    assert_eq!(app.active().as_deref(), Some("1.0.0"), "web has not flipped");
-    let job = app.finish_as(&id, "succeeded").await;
-    assert_eq!(app.active().as_deref(), Some("1.1.0"));
-    assert!(job["traffic_shifted_at"].is_string(), "{job:#}");
 }
 
 #[tokio::test]
