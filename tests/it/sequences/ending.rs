@@ -27,7 +27,7 @@ impl System {
             known.blocked = [Some(false); RELEASES.len()];
             world.book.held = None;
             world.book.before = None;
-            world.to_the_end().await;
+            world.run_to_the_end().await;
             invariants::check(world, &known, "at the end").await;
             world.hooks_are_taken_back().await;
             world.back().await;
@@ -39,7 +39,7 @@ impl System {
 
 impl World {
     /// Says whatever has to be said, until nothing is left to do.
-    async fn to_the_end(&mut self) {
+    async fn run_to_the_end(&mut self) {
         for turn in 0..TURNS {
             self.still().await;
             let look = self.look().await;
