@@ -47,9 +47,11 @@ async fn a_paused_bake_stays_open_and_its_checks_go_on() {
     );
     // Far beyond the bake's 300 s.
     for _ in 0..10 {
+        let asked = site.sent_to("/errors").len();
         app.advance(Duration::from_secs(60)).await;
-        app.job_until(&id, |job| job["waiting_for"] == "pause").await;
+        app.job_until(&id, |_| site.sent_to("/errors").len() > asked).await;
     }
+    app.job_until(&id, |job| job["waiting_for"] == "pause").await;
     assert_eq!(app.job(&id).await["weight"], 5);
     assert!(site.sent_to("/errors").len() >= 10, "{}", site.sent_to("/errors").len());
     app.post(&format!("/v1/jobs/{id}/resume"), json!({})).await.expect(202);
