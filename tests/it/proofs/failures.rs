@@ -3,7 +3,7 @@
 use greenlight::sandbox::double::FaultAction;
 use serde_json::{Value, json};
 
-use super::{KINDS, Kind, Roads, assert_everywhere, assert_one_invalidation_each, assert_recorded, served};
+use super::{Kind, Roads, assert_everywhere, assert_one_invalidation_each, assert_recorded, served};
 use crate::support::TestAppOptions;
 
 /// Each call of a job fails for good, or its answer is lost: the promotion is undone and explained.
@@ -80,7 +80,7 @@ pub async fn each_call_denied_to_a_rollback(roads: Roads) {
 /// Losing the answer, or the request, of each call changes nothing but the time it takes.
 pub async fn each_call_lost(roads: Roads) {
     let mut repeats = 0;
-    for kind in KINDS {
+    for kind in [Kind::Promotion, Kind::Rollback, Kind::Undo] {
         for action in [
             FaultAction::LoseAnswer,
             FaultAction::LoseRequest,

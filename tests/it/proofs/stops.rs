@@ -64,7 +64,7 @@ impl CommitProbe for StopAt {
 /// The process is stopped after each database write of each kind of job; another worker finishes it.
 pub async fn after_each_database_write(roads: Roads) {
     let mut points = 0;
-    for kind in KINDS {
+    for kind in [Kind::Promotion, Kind::Rollback, Kind::Undo] {
         for at in 0.. {
             let probe = StopAt::new();
             let options = TestAppOptions {
