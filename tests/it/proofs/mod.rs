@@ -24,7 +24,8 @@ enum Kind {
     Rollback,
     /// A promotion that is aborted half-way: the undo is what is proven.
     Undo,
-    /// A promotion that gives `api` two shares first.
+    /// A promotion that gives `api` two shares first. Not in every proof yet: `failures::each_call_lost` and
+    /// `stops::after_each_database_write` name the kinds they have.
     Canary,
 }
 
