@@ -3,7 +3,7 @@
 use greenlight::sandbox::double::FaultAction;
 use serde_json::{Value, json};
 
-use super::{Kind, Roads, assert_everywhere, assert_one_invalidation_each, assert_recorded, served};
+use super::{KINDS, Kind, Roads, stage::Stage};
 use crate::support::TestAppOptions;
 
 /// Each call of a job fails for good, or its answer is lost: the promotion is undone and explained.
@@ -17,33 +17,31 @@ pub async fn each_call_denied_to_a_promotion(roads: Roads) {
 
 async fn each_call_denied(roads: Roads, kind: Kind) -> usize {
     let mut failures = 0;
+    let mut stage = Stage::with(roads, TestAppOptions::default()).await;
     for skip in 0.. {
-        let app = served(roads, TestAppOptions::default()).await;
-        let id = kind.start(&app).await;
-        let denied = app
-            .double
-            .faults()
-            .add(roads.fault(FaultAction::AccessDenied).skip(skip).once());
-        let job = app.finish(&id).await;
+        let ready = stage.ready(kind).await;
+        let id = stage.begin(&ready).await;
+        let denied = stage.fault(FaultAction::AccessDenied, skip);
+        let job = stage.app.finish(&id).await;
+        let about = format!("call {skip} is denied: {job:#}");
         if denied.hits() == 0 {
-            assert_eq!(job["state"], "succeeded");
+            stage.assert_done(&ready, &job, &about).await;
             break;
         }
         failures += 1;
-        let about = format!("call {skip} is denied: {job:#}");
         assert_eq!(job["state"], "failed", "{about}");
-        assert_everywhere(&app, roads, "1.1.0", &about);
+        stage.assert_everywhere(&ready.from, &about);
         let error = &job["error"];
         assert_eq!(error["code"], "aws_access_denied", "{about}");
         assert!(
             error["step"].is_string() && error["hint"].as_str().unwrap().contains("Grant"),
             "{about}"
         );
-        app.assert_one_invalidation_per_step();
-        let environment = app.environment().await;
+        stage.app.assert_one_invalidation_per_step();
+        let environment = stage.app.environment().await;
         assert_eq!(
             (&environment["active"], &environment["drift"]),
-            (&json!("1.1.0"), &Value::Null),
+            (&json!(ready.from), &Value::Null),
             "{about}"
         );
     }
@@ -53,26 +51,28 @@ async fn each_call_denied(roads: Roads, kind: Kind) -> usize {
 /// A rollback whose calls fail for good is stuck and says why; a retry or a rollback ends it.
 pub async fn each_call_denied_to_a_rollback(roads: Roads) {
     let mut failures = 0;
+    let mut stage = Stage::with(roads, TestAppOptions::default()).await;
     for skip in 0.. {
-        let app = served(roads, TestAppOptions::default()).await;
-        let id = app.roll_back().await;
-        let denied = app
-            .double
-            .faults()
-            .add(roads.fault(FaultAction::AccessDenied).skip(skip).once());
-        let job = app.finish(&id).await;
+        let ready = stage.ready(Kind::Rollback).await;
+        let id = stage.begin(&ready).await;
+        let denied = stage.fault(FaultAction::AccessDenied, skip);
+        let mut job = stage.app.finish(&id).await;
+        let about = format!("call {skip} is denied: {job:#}");
+        if denied.hits() > 0 {
+            failures += 1;
+            assert_eq!(job["state"], "stuck", "{about}");
+            assert_eq!(job["error"]["code"], "rollback_incomplete", "{about}");
+            stage
+                .app
+                .post(&format!("/v1/jobs/{id}/retry"), json!({}))
+                .await
+                .expect(202);
+            job = stage.app.finish(&id).await;
+        }
+        stage.assert_done(&ready, &job, &about).await;
         if denied.hits() == 0 {
-            assert_eq!(job["state"], "succeeded");
             break;
         }
-        failures += 1;
-        let about = format!("call {skip} is denied: {job:#}");
-        assert_eq!(job["state"], "stuck", "{about}");
-        assert_eq!(job["error"]["code"], "rollback_incomplete", "{about}");
-        app.post(&format!("/v1/jobs/{id}/retry"), json!({})).await.expect(202);
-        app.finish_as(&id, "succeeded").await;
-        assert_everywhere(&app, roads, "1.0.0", &about);
-        app.assert_one_invalidation_per_step();
     }
     assert!(failures >= 6, "the proof fails every call: {failures}");
 }
@@ -80,24 +80,20 @@ pub async fn each_call_denied_to_a_rollback(roads: Roads) {
 /// Losing the answer, or the request, of each call changes nothing but the time it takes.
 pub async fn each_call_lost(roads: Roads) {
     let mut repeats = 0;
-    for kind in [Kind::Promotion, Kind::Rollback, Kind::Undo] {
+    for kind in KINDS {
         for action in [
             FaultAction::LoseAnswer,
             FaultAction::LoseRequest,
             FaultAction::Unavailable,
         ] {
+            let mut stage = Stage::with(roads, TestAppOptions::default()).await;
             for skip in 0.. {
-                let app = served(roads, TestAppOptions::default()).await;
-                let before = app.invalidations().len();
-                let id = kind.start(&app).await;
-                let fault = app.double.faults().add(roads.fault(action.clone()).skip(skip).once());
-                let job = app.finish(&id).await;
+                let ready = stage.ready(kind).await;
+                let id = stage.begin(&ready).await;
+                let fault = stage.fault(action.clone(), skip);
+                let job = stage.app.finish(&id).await;
                 let about = format!("{kind:?}, {action:?} of call {skip}: {job:#}");
-                assert_eq!(job["state"], kind.end(), "{about}");
-                assert_everywhere(&app, roads, kind.target(), &about);
-                assert_recorded(&app, roads, kind, &about).await;
-                assert_one_invalidation_each(&app, &job, before, &about);
-                app.assert_one_invalidation_per_step();
+                stage.assert_done(&ready, &job, &about).await;
                 if fault.hits() == 0 {
                     break;
                 }

@@ -2,6 +2,7 @@
 //! stop the worker after each of its writes. After each, traffic is where the job says it is.
 
 mod failures;
+mod stage;
 mod stops;
 mod table;
 
@@ -11,63 +12,29 @@ use greenlight::sandbox::double::{Fault, FaultAction};
 use serde_json::{Value, json};
 
 use crate::support::{
-    API_PARAMETER, ENVIRONMENT, KEY, LAST_GOOD, REGION, TestApp, TestAppOptions, api_and_web, web_in_kvs,
-    web_projected, web_with,
+    API_PARAMETER, ENVIRONMENT, KEY, LAST_GOOD, REGION, TestApp, api_and_web, web_in_kvs, web_projected, web_with,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A kind of job to prove things about, started on an environment where 1.0.0 and 1.1.0 have served.
+/// A kind of job to prove things about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Promotion,
     Rollback,
     /// A promotion that is aborted half-way: the undo is what is proven.
     Undo,
-    /// A promotion that gives `api` two shares first. Not in every proof yet: `failures::each_call_lost` and
-    /// `stops::after_each_database_write` name the kinds they have.
+    /// A promotion that gives `api` two shares first.
     Canary,
 }
 
 const KINDS: [Kind; 4] = [Kind::Promotion, Kind::Rollback, Kind::Undo, Kind::Canary];
 
 impl Kind {
-    /// The release that is active when all goes well.
-    fn target(self) -> &'static str {
-        match self {
-            Kind::Promotion | Kind::Canary => "1.2.0",
-            Kind::Rollback => "1.0.0",
-            Kind::Undo => "1.1.0",
-        }
-    }
-
     fn end(self) -> &'static str {
         match self {
             Kind::Undo => "aborted",
             _ => "succeeded",
-        }
-    }
-
-    /// Starts the job. For an undo: up to the request to abort, made while the last flip's TTL runs.
-    async fn start(self, app: &TestApp) -> String {
-        match self {
-            Kind::Promotion => app.promote("1.2.0").await,
-            // The other component is routed behind its cache, and has no shares.
-            Kind::Canary => {
-                let steps = json!([{"weight": 10, "bake_seconds": 7}, {"weight": 50, "bake_seconds": 0}]);
-                let strategy = json!({"kind": "canary", "components": ["api"], "steps": steps});
-                app.promote_with(json!({"release": "1.2.0", "strategy": strategy}))
-                    .await
-            }
-            Kind::Rollback => app.roll_back().await,
-            Kind::Undo => {
-                let id = app.promote("1.2.0").await;
-                while !has_flipped(&app.job(&id).await, "web") {
-                    app.to_the_next_timer().await;
-                }
-                app.post(&format!("/v1/jobs/{id}/abort"), json!({})).await.expect(202);
-                id
-            }
         }
     }
 }
@@ -138,73 +105,6 @@ impl Roads {
                 [app.active()].into_iter().chain(keys).collect()
             }
         }
-    }
-}
-
-async fn served(roads: Roads, options: TestAppOptions) -> TestApp {
-    let app = TestApp::with(options).await;
-    app.set_up(roads.two_components(&app), &["1.0.0", "1.1.0", "1.2.0"])
-        .await;
-    for release in ["1.0.0", "1.1.0", "1.2.0"] {
-        let key = format!("{release}/app.js");
-        app.double
-            .put_object("storefront-web", &key, Some("text/javascript"), release);
-    }
-    app.promote_to_the_end("1.0.0").await;
-    app.promote_to_the_end("1.1.0").await;
-    app
-}
-
-/// The files of the release that was promoted are recorded, once and as they are.
-async fn assert_recorded(app: &TestApp, roads: Roads, kind: Kind, about: &str) {
-    if kind == Kind::Rollback || roads != Roads::Parameters {
-        return;
-    }
-    let release = app.get("/v1/apps/storefront/releases/1.2.0").await.expect(200).json();
-    let [manifest] = &release["manifests"].as_array().unwrap()[..] else {
-        panic!("{about}: {release}");
-    };
-    let recorded = (&manifest["objects"], &manifest["bytes"]);
-    assert_eq!(recorded, (&json!(1), &json!(5)), "{about}");
-}
-
-#[track_caller]
-fn assert_everywhere(app: &TestApp, roads: Roads, release: &str, about: &str) {
-    let releases = roads.releases(app);
-    let all = releases.iter().all(|it| it.as_deref() == Some(release));
-    assert!(all, "{about}: {releases:?}, not {release}");
-}
-
-/// Since `before`, every invalidation step that was done has sent exactly one, and nobody else any.
-#[track_caller]
-fn assert_one_invalidation_each(app: &TestApp, job: &Value, before: usize, about: &str) {
-    app.assert_one_invalidation_per_step();
-    let sent: Vec<String> = app
-        .invalidations()
-        .into_iter()
-        .skip(before)
-        .map(|sent| sent.caller_reference)
-        .collect();
-    let steps = job["steps"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|step| step["kind"] == "invalidate");
-    let tokens: Vec<(&str, &str)> = steps
-        .map(|step| (step["token"].as_str().unwrap(), step["state"].as_str().unwrap()))
-        .collect();
-    assert!(!sent.is_empty(), "{about}: {tokens:?}");
-    for reference in &sent {
-        assert!(
-            tokens.iter().any(|(token, _)| token == reference),
-            "{about}: {reference} is of no step"
-        );
-    }
-    for (token, state) in &tokens {
-        assert!(
-            *state != "succeeded" || sent.iter().any(|reference| reference == token),
-            "{about}: {token} sent none"
-        );
     }
 }
 

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::{sync::Notify, time::timeout};
 use uuid::Uuid;
 
-use super::{KINDS, Kind, PATIENCE, Roads, assert_everywhere, assert_one_invalidation_each, assert_recorded, served};
+use super::{KINDS, Kind, PATIENCE, Roads, stage::Stage};
 use crate::support::{TestApp, TestAppOptions};
 
 /// Stops whoever commits the `at`th time, and says so.
@@ -41,6 +41,11 @@ impl StopAt {
         self.commits.store(0, Ordering::SeqCst);
         self.at.store(at, Ordering::SeqCst);
     }
+
+    /// What the commits were.
+    fn names(&self) -> Vec<&'static str> {
+        std::mem::take(&mut *self.names.lock().unwrap())
+    }
 }
 
 impl fmt::Debug for StopAt {
@@ -64,41 +69,31 @@ impl CommitProbe for StopAt {
 /// The process is stopped after each database write of each kind of job; another worker finishes it.
 pub async fn after_each_database_write(roads: Roads) {
     let mut points = 0;
-    for kind in [Kind::Promotion, Kind::Rollback, Kind::Undo] {
+    for kind in KINDS {
+        let probe = StopAt::new();
+        let options = TestAppOptions {
+            probe: Some(probe.clone()),
+            ..TestAppOptions::default()
+        };
+        let mut stage = Stage::with(roads, options).await;
         for at in 0.. {
-            let probe = StopAt::new();
-            let options = TestAppOptions {
-                probe: Some(probe.clone()),
-                ..TestAppOptions::default()
-            };
-            let mut app = served(roads, options).await;
-            let before = app.invalidations().len();
+            let ready = stage.ready(kind).await;
             // What is proven of an undo begins with the abort, so only then is it armed.
             if kind != Kind::Undo {
                 probe.arm(at);
             }
-            let id = kind.start(&app).await;
+            let id = stage.begin(&ready).await;
             if kind == Kind::Undo {
                 probe.arm(at);
             }
-            let stopped = run_until_stopped(&app, &id, &probe).await;
+            let stopped = run_until_stopped(&stage.app, &id, &probe).await;
+            probe.arm(usize::MAX);
             if stopped {
-                app.kill_worker(0).await;
-                probe.arm(usize::MAX);
-                // The lease runs out on the database's clock; nobody waits for it.
-                app.advance(Duration::from_secs(31)).await;
-                app.start_worker();
+                stage.another_worker().await;
             }
-            let about = format!(
-                "{kind:?}, stopped after write {at} of {:?}",
-                probe.names.lock().unwrap()
-            );
-            let job = app.finish(&id).await;
-            assert_eq!(job["state"], kind.end(), "{about}: {job:#}");
-            assert_everywhere(&app, roads, kind.target(), &about);
-            assert_recorded(&app, roads, kind, &about).await;
-            assert_one_invalidation_each(&app, &job, before, &about);
-            assert_eq!(app.environment().await["drift"], Value::Null, "{about}");
+            let about = format!("{kind:?}, stopped after write {at} of {:?}", probe.names());
+            let job = stage.app.finish(&id).await;
+            stage.assert_done(&ready, &job, &about).await;
             if !stopped {
                 break;
             }
@@ -137,37 +132,20 @@ async fn run_until_stopped(app: &TestApp, id: &str, probe: &StopAt) -> bool {
 pub async fn after_each_aws_call(roads: Roads) {
     let mut points = 0;
     for kind in KINDS {
+        let mut stage = Stage::with(roads, TestAppOptions::default()).await;
         for skip in 0.. {
-            let mut app = served(roads, TestAppOptions::default()).await;
-            let before = app.invalidations().len();
-            let id = kind.start(&app).await;
-            let hang = app
-                .double
-                .faults()
-                .add(roads.fault(FaultAction::HangAfterEffect).skip(skip).once());
-            let mut stopped = false;
-            loop {
-                let job = app.job(&id).await;
-                if hang.hits() > 0 {
-                    stopped = true;
-                    break;
-                }
-                if job["finished_at"].is_string() {
-                    break;
-                }
-                app.to_the_next_timer().await;
-            }
+            let ready = stage.ready(kind).await;
+            let id = stage.begin(&ready).await;
+            let hang = stage.fault(FaultAction::HangAfterEffect, skip);
+            let hangs = |job: &Value| hang.hits() > 0 || job["finished_at"].is_string();
+            stage.app.timers_until(&id, hangs).await;
+            let stopped = hang.hits() > 0;
             if stopped {
-                app.kill_worker(0).await;
-                app.advance(Duration::from_secs(31)).await;
-                app.start_worker();
+                stage.another_worker().await;
             }
             let about = format!("{kind:?}, stopped after call {skip}");
-            let job = app.finish(&id).await;
-            assert_eq!(job["state"], kind.end(), "{about}: {job:#}");
-            assert_everywhere(&app, roads, kind.target(), &about);
-            assert_recorded(&app, roads, kind, &about).await;
-            assert_one_invalidation_each(&app, &job, before, &about);
+            let job = stage.app.finish(&id).await;
+            stage.assert_done(&ready, &job, &about).await;
             if !stopped {
                 break;
             }

@@ -50,9 +50,9 @@ async fn columns(store: &Store) -> Vec<(String, String)> {
     .unwrap()
 }
 
-/// Moves time to the next stored timer, if nobody is working; else gives the workers a moment. Nobody's decision is
-/// overtaken: a gate expires only where a test moves time so far.
-pub async fn to_the_next_timer(store: &Store, double: &AwsDouble) {
+/// The seconds to the next stored timer, if nobody is working: from then on nothing changes until time moves or
+/// somebody says something. Nobody's decision is overtaken: a gate expires only where a test moves time so far.
+async fn at_rest(store: &Store) -> Option<f64> {
     let (working, wait): (bool, Option<f64>) = sqlx::query_as(
         "SELECT coalesce(bool_or(lease_owner IS NOT NULL OR claimable_at <= now()), false),
                 extract(epoch FROM min(claimable_at) - now())::float8
@@ -61,9 +61,18 @@ pub async fn to_the_next_timer(store: &Store, double: &AwsDouble) {
     .fetch_one(store.pool())
     .await
     .unwrap();
+    wait.filter(|secs| !working && *secs > 0.0)
+}
+
+/// Moves time to the next stored timer, if nobody is working; else gives the workers a moment.
+pub async fn to_the_next_timer(store: &Store, double: &AwsDouble) {
+    go_on(store, double, at_rest(store).await).await;
+}
+
+async fn go_on(store: &Store, double: &AwsDouble, wait: Option<f64>) {
     match wait {
-        Some(secs) if !working && secs > 0.0 => advance(store, double, Duration::from_secs_f64(secs + 0.001)).await,
-        _ => tokio::time::sleep(LOOK_EVERY).await,
+        Some(secs) => advance(store, double, Duration::from_secs_f64(secs + 0.001)).await,
+        None => tokio::time::sleep(LOOK_EVERY).await,
     }
 }
 
@@ -96,6 +105,34 @@ impl TestApp {
     /// Moves time to the next stored timer, if nobody is working; else gives the workers a moment.
     pub async fn to_the_next_timer(&self) {
         to_the_next_timer(&self.store, &self.double).await;
+    }
+
+    /// Moves time on to each next timer until the job's JSON is as wanted, and not one timer further: the job is read
+    /// after it was seen to be at rest.
+    pub async fn timers_until(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let wait = at_rest(&self.store).await;
+            let job = self.job(id).await;
+            if wanted(&job) {
+                return job;
+            }
+            assert!(
+                job["finished_at"].is_null(),
+                "the job ended before it was as wanted: {job:#}"
+            );
+            assert!(Instant::now() < deadline, "the job does not become as wanted: {job:#}");
+            go_on(&self.store, &self.double, wait).await;
+        }
+    }
+
+    /// Waits, in real time, until nobody is working and what is due has been done.
+    pub async fn rest(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while at_rest(&self.store).await.is_none() {
+            assert!(Instant::now() < deadline, "the workers do not come to rest");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Waits, in real time, until the job's JSON is as wanted.

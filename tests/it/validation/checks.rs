@@ -101,9 +101,7 @@ async fn a_check_that_fails_during_a_bake_ends_it_at_once_and_takes_everyone_bac
         steps.any(|step| step["stage"] == "weight-50" && step["kind"] == "bake" && step["state"] == "waiting")
             && job["waiting_for"] == "timer"
     };
-    while !is_baking(&app.job(&id).await) {
-        app.to_the_next_timer().await;
-    }
+    app.timers_until(&id, is_baking).await;
     let asked = site.sent_to("/errors").len();
     assert!(asked > 25, "the first bake of 300 s asks every 10 s: {asked}");
     site.answer("/errors", 500, "errors: 12 %");

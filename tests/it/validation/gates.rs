@@ -26,14 +26,8 @@ async fn decide(app: &TestApp, token: &str, id: &str, call: &str, body: Value) -
 
 async fn at_the_gate(app: &TestApp) -> String {
     let id = app.promote("1.1.0").await;
-    loop {
-        let job = app.job(&id).await;
-        if job["waiting_for"] == "approval" {
-            return id;
-        }
-        assert!(job["finished_at"].is_null(), "{job:#}");
-        app.to_the_next_timer().await;
-    }
+    app.timers_until(&id, |job| job["waiting_for"] == "approval").await;
+    id
 }
 
 #[tokio::test]
@@ -119,9 +113,9 @@ async fn a_rejection_takes_everyone_back_with_its_comment() {
 async fn a_gate_that_nobody_opens_aborts_the_job_when_it_expires() {
     let app = with(gated(json!({"expires_after_seconds": 3600}))).await;
     let id = at_the_gate(&app).await;
-    app.advance(Duration::from_secs(3599)).await;
+    app.advance(Duration::from_secs(3400)).await;
     assert_eq!(app.job(&id).await["waiting_for"], "approval");
-    app.advance(Duration::from_secs(1)).await;
+    app.advance(Duration::from_secs(200)).await;
     let job = app.finish_as(&id, "aborted").await;
     assert_eq!(job["error"]["code"], "approval_expired", "{job:#}");
     assert_eq!(app.active().as_deref(), Some("1.0.0"));

@@ -72,14 +72,7 @@ async fn a_lock_on_everything_refuses_new_promotions_and_holds_those_that_run() 
         )
         .await;
     assert_eq!(refused.expect(423).json()["lock"]["scope"], "everything");
-    app.to_the_next_timer().await;
-    let held = loop {
-        let job = app.job(&id).await;
-        if job["waiting_for"] == "pause" {
-            break job;
-        }
-        app.to_the_next_timer().await;
-    };
+    let held = app.timers_until(&id, |job| job["waiting_for"] == "pause").await;
     assert!(held["waiting_reason"].as_str().unwrap().contains("locked"), "{held:#}");
     app.advance(std::time::Duration::from_secs(7200)).await;
     app.job_until(&id, |job| job["waiting_for"] == "pause").await;

@@ -12,14 +12,11 @@ use crate::support::{ENVIRONMENT, TestApp};
 
 async fn baking(app: &TestApp, weight: u32) -> String {
     let id = app.promote("1.1.0").await;
-    loop {
-        let job = app.job(&id).await;
-        if job["weight"] == weight && job["waiting_for"] == "timer" && is_baking(&job) {
-            return id;
-        }
-        assert!(job["finished_at"].is_null(), "{job:#}");
-        app.to_the_next_timer().await;
-    }
+    app.timers_until(&id, |job| {
+        job["weight"] == weight && job["waiting_for"] == "timer" && is_baking(job)
+    })
+    .await;
+    id
 }
 
 fn is_baking(job: &Value) -> bool {
@@ -50,6 +47,8 @@ async fn a_paused_bake_stays_open_and_its_checks_go_on() {
         let asked = site.sent_to("/errors").len();
         app.advance(Duration::from_secs(60)).await;
         app.job_until(&id, |_| site.sent_to("/errors").len() > asked).await;
+        // Its answer is stored, with the time of the next.
+        app.rest().await;
     }
     app.job_until(&id, |job| job["waiting_for"] == "pause").await;
     assert_eq!(app.job(&id).await["weight"], 5);
@@ -85,13 +84,11 @@ async fn a_pause_never_leaves_a_flip_half_done() {
     app.job_until(&id, |job| job["steps"][1]["state"] == "succeeded").await;
     app.post(&format!("/v1/jobs/{id}/pause"), json!({})).await.expect(202);
     // The edge's time and the invalidation follow; the last word does not.
-    let job = loop {
-        let job = app.job(&id).await;
-        if job["steps"][3]["state"] == "succeeded" && job["waiting_for"] == "pause" {
-            break job;
-        }
-        app.to_the_next_timer().await;
-    };
+    let job = app
+        .timers_until(&id, |job| {
+            job["steps"][3]["state"] == "succeeded" && job["waiting_for"] == "pause"
+        })
+        .await;
     assert_eq!(job["steps"][4]["state"], "pending", "{job:#}");
     app.post(&format!("/v1/jobs/{id}/resume"), json!({})).await.expect(202);
     app.finish_as(&id, "succeeded").await;

@@ -10,12 +10,8 @@ async fn a_pipeline_goes_on_when_traffic_has_shifted_and_need_not_wait_for_the_l
     let id = app.promote("1.1.0").await;
     let path = format!("/v1/jobs/{id}?wait=30&until=traffic_shifted");
     let waiting = app.get(&path);
-    let moving = async {
-        while app.job(&id).await["traffic_shifted_at"].is_null() {
-            app.to_the_next_timer().await;
-        }
-    };
-    let (answer, ()) = tokio::join!(waiting, moving);
+    let moving = app.timers_until(&id, |job| job["traffic_shifted_at"].is_string());
+    let (answer, _) = tokio::join!(waiting, moving);
     let job = answer.expect(200).json();
     assert!(job["traffic_shifted_at"].is_string(), "{job:#}");
     assert_eq!((&job["settled_at"], &job["finished_at"]), (&Value::Null, &Value::Null));
