@@ -28,6 +28,8 @@ macro_rules! open {
     };
 }
 
+pub(super) use {open, wake};
+
 /// A job to insert, `queued`; [`activate`] gives it its environment.
 #[derive(Debug)]
 pub struct NewJob<'a> {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     Result, Store,
     events::{self, NewEvent},
-    jobs,
+    jobs::{self, open, wake},
     leases::Lease,
     pointers::{self, NewWrite},
     steps,
@@ -214,6 +214,21 @@ impl Fenced {
         .bind(attempts)
         .bind(error.map(Json))
         .bind(record.map(Json))
+        .execute(&mut *self.tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Lets steps that wait go on at once; those that run, as soon as they would wait.
+    pub async fn wake_steps(&mut self, positions: &[i32]) -> Result<()> {
+        sqlx::query(concat!(
+            "UPDATE steps SET ",
+            wake!(),
+            " WHERE job_id = $1 AND position = ANY($2) AND ",
+            open!()
+        ))
+        .bind(self.lease.job)
+        .bind(positions)
         .execute(&mut *self.tx)
         .await?;
         Ok(())

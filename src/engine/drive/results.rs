@@ -13,6 +13,7 @@ use crate::{
     domain::{
         error::{JobError, Retry, Warning},
         job::StepState,
+        plan::StepParams,
     },
     store::{
         Result,
@@ -79,6 +80,7 @@ impl Drive<'_> {
         fenced
             .end_step(position, StepState::Succeeded, attempts, &done.output, None)
             .await?;
+        self.wake_checks(fenced, position).await?;
         for effect in done.effects {
             effect(fenced.connection()).await?;
         }
@@ -98,6 +100,25 @@ impl Drive<'_> {
             self.steps = steps::list(fenced.connection(), self.job.id).await?;
         }
         Ok(())
+    }
+
+    /// A bake that ends wakes the checks beside it: one that a pause held open may have gone on for longer than they
+    /// thought, and what comes next waits for their last try.
+    async fn wake_checks(&mut self, fenced: &mut Fenced, ended: i32) -> Result<()> {
+        let mut beside = Vec::new();
+        for step in &mut self.steps {
+            let StepParams::Check(run) = &step.params else {
+                continue;
+            };
+            if run.bake == Some(ended) && !step.state.is_end() {
+                step.due = step.state == StepState::Waiting;
+                beside.push(step.position);
+            }
+        }
+        if beside.is_empty() {
+            return Ok(());
+        }
+        fenced.wake_steps(&beside).await
     }
 
     pub(super) async fn apply_failure(
