@@ -14,7 +14,7 @@ use std::{
 /// A folder that is ours until this is dropped.
 #[derive(Debug)]
 pub struct FolderLock {
-    _file: File,
+    file: File,
 }
 
 /// Why a folder could not be locked.
@@ -60,6 +60,34 @@ impl FolderLock {
         }
         file.set_len(0)?;
         writeln!(file, "{}", std::process::id())?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for FolderLock {
+    /// Closing alone would not do: a child that another thread has just forked holds the file too, until its `exec`.
+    fn drop(&mut self) {
+        // What can't be unlocked is closed all the same.
+        let _ = self.file.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_free_at_once_though_a_copy_of_the_file_is_still_open() {
+        let folder = std::env::temp_dir().join(format!("greenlight-lock-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let lock = FolderLock::take(&folder).unwrap();
+        // What a fork has until its exec.
+        let copy = lock.file.try_clone().unwrap();
+        assert!(matches!(FolderLock::take(&folder), Err(LockRefused::InUse { .. })));
+        drop(lock);
+        let again = FolderLock::take(&folder);
+        drop(copy);
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(again.is_ok(), "{again:?}");
     }
 }
