@@ -284,6 +284,42 @@ async fn a_write_in_flight_that_lands_after_the_rollback_is_put_right() {
     assert_eq!(app.environment().await["drift"], Value::Null);
 }
 
+/// The last look reads the pointer; then the write lands; then the time is over in which it could. Whoever asked only
+/// now whether one may still land would settle on what was read.
+#[tokio::test]
+async fn a_write_that_lands_between_the_last_look_and_the_end_of_the_watch_is_put_right() {
+    let app = TestApp::start().await;
+    app.set_up(plain(), &["1.0.0", "1.1.0"]).await;
+    app.promote_to_the_end("1.0.0").await;
+    let late = app
+        .double
+        .faults()
+        .add(Fault::on("PutParameter", FaultAction::HoldEffect).once());
+    app.promote("1.1.0").await;
+    hit(&late).await;
+    let rollback = app.roll_back().await;
+    app.job_until(&rollback, |job| job["state"] == "waiting").await;
+    let look = app
+        .double
+        .faults()
+        .add(Fault::on("GetParameter", FaultAction::HoldAnswer).once());
+    app.to_the_next_timer().await;
+    hit(&look).await;
+    assert_eq!(late.release(), 1);
+    app.double
+        .wait_for_call(|call| call.outcome.took_effect() && call.details["value"] == "1.1.0")
+        .await;
+    // The writes' time alone: the lease of whoever looks must not run out.
+    sqlx::query("UPDATE pointer_writes SET sign_by = sign_by - interval '10 minutes'")
+        .execute(app.store.pool())
+        .await
+        .unwrap();
+    assert_eq!(look.release(), 1);
+    let job = app.finish_as(&rollback, "succeeded").await;
+    assert_eq!(app.pointer().as_deref(), Some("1.0.0"), "{job:#}");
+    assert_eq!(app.environment().await["drift"], Value::Null);
+}
+
 #[tokio::test]
 async fn a_write_whose_answer_was_lost_is_rolled_back_and_watched() {
     for action in [FaultAction::LoseAnswer, FaultAction::HangAfterEffect] {

@@ -89,6 +89,7 @@ impl FaultRequest {
             "hang_after_effect" => FaultAction::HangAfterEffect,
             "hang_before_effect" => FaultAction::HangBeforeEffect,
             "hold_effect" => FaultAction::HoldEffect,
+            "hold_answer" => FaultAction::HoldAnswer,
             "stale_read" => FaultAction::StaleRead,
             "delay" => {
                 let millis = self.delay_ms.ok_or("delay needs delay_ms")?;
@@ -119,6 +120,7 @@ fn action_name(action: &FaultAction) -> &'static str {
         FaultAction::HangAfterEffect => "hang_after_effect",
         FaultAction::HangBeforeEffect => "hang_before_effect",
         FaultAction::HoldEffect => "hold_effect",
+        FaultAction::HoldAnswer => "hold_answer",
         FaultAction::Error { .. } => "error",
         FaultAction::StaleRead => "stale_read",
     }

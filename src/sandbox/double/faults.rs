@@ -39,6 +39,8 @@ pub enum FaultAction {
     /// No answer; the effect lands when [`FaultHandle::release`] is called, even if the client has
     /// gone. A signed request in flight at AWS behaves like this for up to five minutes.
     HoldEffect,
+    /// The effect happens, and a read has read; the answer comes when [`FaultHandle::release`] is called.
+    HoldAnswer,
     /// This error, no effect.
     Error {
         /// The HTTP status.

@@ -18,6 +18,7 @@ use axum::http::Response;
 use axum::http::request::Parts;
 use chrono::Utc;
 use serde_json::json;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::auth::{Caller, Signature};
@@ -233,6 +234,18 @@ impl Work {
                 }));
                 settle(Outcome::Held);
                 Reply::Hang
+            }
+            FaultAction::HoldAnswer => {
+                let (release, released) = oneshot::channel::<()>();
+                let reply = self.normally(false);
+                // Nobody who hears it: the client has gone.
+                fault.hold(Box::new(move || {
+                    let _ = release.send(());
+                }));
+                fault.hit();
+                // Without a word when the fault is removed: then nothing holds it any more.
+                let _ = released.await;
+                reply
             }
             action => {
                 let resource = self.parsed.resource.as_deref();

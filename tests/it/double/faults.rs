@@ -228,6 +228,23 @@ async fn a_held_effect_lands_when_it_is_released_though_its_client_has_gone() {
 }
 
 #[tokio::test]
+async fn a_held_answer_says_what_was_read_when_it_was_asked() {
+    let double = double().await;
+    put(&ssm(&double), "1.0.0").await.unwrap();
+    let held = double
+        .faults()
+        .add(Fault::on("GetParameter", FaultAction::HoldAnswer).once());
+    let asked = ssm(&double);
+    let reading = tokio::spawn(async move { asked.get_parameter().name(NAME).send().await });
+    soon(held.wait_hit(1)).await;
+    put(&ssm(&double), "1.1.0").await.unwrap();
+    assert!(!reading.is_finished());
+    assert_eq!(held.release(), 1);
+    let read = soon(reading).await.unwrap().unwrap();
+    assert_eq!(read.parameter().unwrap().value(), Some("1.0.0"));
+}
+
+#[tokio::test]
 async fn a_held_invalidation_is_created_when_it_is_released() {
     let double = double().await;
     double.add_distribution(DISTRIBUTION);
