@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
+    lists,
     mistake::{self, join},
     problem::{Problem, Result},
 };
@@ -110,10 +111,11 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ServiceError> {
     if !value.is_object() {
         return Err(ServiceError::invalid("", "the body is a JSON object"));
     }
-    let mut unstorable = Vec::new();
-    find_nul(&value, "", &mut unstorable);
-    if !unstorable.is_empty() {
-        return Err(ServiceError::fields(Code::ValidationFailed, unstorable));
+    let mut wrong = Vec::new();
+    find_nul(&value, "", &mut wrong);
+    lists::misplaced(&value, "", &mut wrong);
+    if !wrong.is_empty() {
+        return Err(ServiceError::fields(Code::ValidationFailed, wrong));
     }
     // From the text and not from the value: only the text still has a field that is given twice.
     mistake::from_text(bytes).map_err(|mistake| mistake.explain::<T>(bytes.len(), &value))

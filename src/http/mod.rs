@@ -13,6 +13,7 @@
 pub mod auth;
 pub mod body;
 pub mod health;
+mod lists;
 mod mistake;
 pub mod observe;
 pub mod openapi;
