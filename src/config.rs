@@ -1,12 +1,15 @@
 //! The settings of `serve`, by flag or environment.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{ffi::OsStr, net::SocketAddr, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::{Arg, Args, Command, ValueEnum, builder::TypedValueParser, error::ErrorKind};
 
 use crate::{
     engine::EngineConfig,
-    outbound::{AllowList, webhook::WebhookSecret},
+    outbound::{
+        AllowList,
+        webhook::{InvalidSecret, WebhookSecret},
+    },
 };
 
 /// What a replica does.
@@ -74,8 +77,24 @@ pub struct WebhookOptions {
 
     /// What webhooks are signed with (Standard Webhooks): whsec_ and 24 to 64 bytes in base64. Without it they are not
     /// signed.
-    #[arg(long, env = "GREENLIGHT_WEBHOOK_SECRET", hide_env_values = true)]
+    #[arg(long, env = "GREENLIGHT_WEBHOOK_SECRET", hide_env_values = true, value_parser = SecretParser)]
     pub webhook_secret: Option<WebhookSecret>,
+}
+
+/// Reads the secret. Clap's own errors repeat the value.
+#[derive(Debug, Clone, Copy)]
+struct SecretParser;
+
+impl TypedValueParser for SecretParser {
+    type Value = WebhookSecret;
+
+    fn parse_ref(&self, cmd: &Command, _: Option<&Arg>, value: &OsStr) -> Result<Self::Value, clap::Error> {
+        let secret = value.to_str().ok_or(InvalidSecret).and_then(str::parse);
+        secret.map_err(|why: InvalidSecret| {
+            let message = format!("invalid value for --webhook-secret (GREENLIGHT_WEBHOOK_SECRET): {why}\n");
+            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(cmd)
+        })
+    }
 }
 
 fn public_url(text: &str) -> Result<String, String> {

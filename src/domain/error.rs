@@ -27,6 +27,15 @@ pub struct JobError {
 /// The codes of an end that somebody chose: the job ends `aborted`, not `failed`.
 const ABORTS: [&str; 3] = ["aborted", "approval_expired", "approval_rejected"];
 
+/// The codes whose messages repeat what a site, a service or a person has sent.
+const QUOTES: [&str; 5] = [
+    "approval_rejected",
+    "check_failed",
+    "check_inconclusive",
+    "hook_failed",
+    "hook_undo_failed",
+];
+
 impl JobError {
     pub fn new(code: &str, message: impl Into<String>) -> Self {
         Self {
@@ -41,6 +50,15 @@ impl JobError {
     /// True when people, not a fault, ended the job.
     pub fn is_abort(&self) -> bool {
         ABORTS.contains(&self.code.as_str())
+    }
+
+    /// What a log may say: the message, but not where it repeats what others sent.
+    pub fn for_the_log(&self) -> &str {
+        if QUOTES.contains(&self.code.as_str()) {
+            &self.code
+        } else {
+            &self.message
+        }
     }
 
     #[must_use]

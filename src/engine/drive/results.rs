@@ -158,7 +158,7 @@ impl Drive<'_> {
                 "step.retrying",
                 json!({"position": position, "attempt": attempts, "error": error}),
             );
-            tracing::warn!(job.id = %self.job.id, step.position = position, attempt = attempts, error = %error.message,
+            tracing::warn!(job.id = %self.job.id, step.position = position, attempt = attempts, error = error.for_the_log(),
                 "a step failed and will be tried again");
         } else {
             step.state = StepState::Failed;
@@ -171,7 +171,7 @@ impl Drive<'_> {
                 "step.failed",
                 json!({"position": position, "attempt": attempts, "error": error}),
             );
-            tracing::warn!(job.id = %self.job.id, step.position = position, attempt = attempts, error = %error.message,
+            tracing::warn!(job.id = %self.job.id, step.position = position, attempt = attempts, error = error.for_the_log(),
                 "a step failed");
         }
         Ok(())

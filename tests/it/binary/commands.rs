@@ -50,6 +50,32 @@ async fn migrating_twice_is_fine() {
     }
 }
 
+#[test]
+fn a_webhook_secret_that_is_none_is_not_repeated() {
+    let secret = "correct-horse-battery-staple";
+    for output in [
+        run(
+            &["serve", "--webhook-secret", secret],
+            &[("DATABASE_URL", "postgres://127.0.0.1:1/none")],
+        ),
+        run(
+            &["serve"],
+            &[
+                ("DATABASE_URL", "postgres://127.0.0.1:1/none"),
+                ("GREENLIGHT_WEBHOOK_SECRET", secret),
+            ],
+        ),
+    ] {
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap() + &String::from_utf8(output.stdout).unwrap();
+        assert!(
+            said.contains("GREENLIGHT_WEBHOOK_SECRET") && said.contains("whsec_"),
+            "{said}"
+        );
+        assert!(!said.contains(secret), "{said}");
+    }
+}
+
 #[tokio::test]
 async fn a_token_needs_a_role_that_exists_and_a_database_that_was_migrated() {
     let url = empty_database().await;
