@@ -2,7 +2,7 @@
 
 use super::{
     job::{JobKind, JobState, Step, StepState},
-    plan::{Direction, OnFailure, StepParams},
+    plan::{self, Direction, OnFailure},
 };
 
 /// What people have said to a job, as far as it has not happened yet.
@@ -69,10 +69,7 @@ impl<'a> Position<'a> {
 
     /// True when the new state is recorded: from here there is no undo, only a rollback.
     fn is_settled(&self) -> bool {
-        let settles = self
-            .current()
-            .filter(|step| matches!(step.params, StepParams::Settle { .. }));
-        settles.last().is_some_and(|step| step.state == StepState::Succeeded)
+        self.direction() == Direction::Forward && plan::is_settled(self.steps)
     }
 
     /// True for a step that has to follow at once on one before it: traffic is never left half-moved by a pause.

@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::Result;
 use crate::{
     domain::{
-        job::{Inherited, Job, Step},
-        plan,
+        job::{Inherited, Job, JobState, Step},
+        plan::{self, HookRun},
     },
     store::{
         events::{self, NewEvent},
@@ -49,12 +49,20 @@ async fn end(connection: &mut PgConnection, job: Uuid, successor: Uuid) -> Resul
     Ok(())
 }
 
-/// What was found before the first write of the whole chain of jobs, for all that was touched.
+/// What was found before the first write of the whole chain of jobs, for all that was touched. What a job has settled
+/// stays: of it the successor inherits no more than the hooks of others that it had yet to take back.
 fn inherit(holder: &Job, steps: &[Step]) -> Inherited {
     let mut inherited = holder.inherited.clone();
     inherited.jobs.push(holder.id);
-    inherited.found = plan::touched(steps, &inherited.found);
-    inherited.hooks = plan::owed(steps, &inherited.hooks);
+    let owed = plan::owed(steps, &inherited.hooks);
+    if holder.state != JobState::Unwinding && plan::is_settled(steps) {
+        inherited.found.clear();
+        let of_others = |run: &HookRun| inherited.hooks.iter().any(|other| other.undoes == run.undoes);
+        inherited.hooks = owed.into_iter().filter(of_others).collect();
+    } else {
+        inherited.found = plan::touched(steps, &inherited.found);
+        inherited.hooks = owed;
+    }
     // Kept oldest first, as they were called.
     inherited.hooks.reverse();
     inherited

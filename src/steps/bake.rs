@@ -10,8 +10,8 @@ use crate::{
     store::{StoreError, steps},
 };
 
-/// How often a bake that is held open looks whether it still is: whoever lets it go says so.
-const HELD_SECS: f64 = 3600.0;
+/// How often a bake that is held open looks whether it still is, although whoever lets it go says so.
+const HELD_SECS: f64 = 60.0;
 
 /// Waits.
 pub struct Bake;

@@ -384,20 +384,30 @@ async fn tell(connection: &mut PgConnection, id: Uuid) -> Result<()> {
     super::notify_work(connection).await
 }
 
-/// Lets every promotion that was held by the lock on everything be claimed: it is lifted.
+/// Lets every promotion that was held by the lock on everything go on: it is lifted. One that is being driven is told.
 pub async fn wake_held(connection: &mut PgConnection) -> Result<()> {
+    // The rows of those that are driven are locked too: who is about to let one wait has to be done with it.
+    let held: Vec<(Uuid, bool)> = sqlx::query_as(
+        "UPDATE jobs SET claimable_at = CASE WHEN lease_owner IS NULL THEN now() ELSE claimable_at END
+         WHERE kind = 'promotion' AND state IN ('running', 'waiting')
+           AND (lease_owner IS NOT NULL OR waiting_for = 'pause')
+         RETURNING id, lease_owner IS NOT NULL",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let jobs: Vec<Uuid> = held.iter().map(|(job, _)| *job).collect();
     sqlx::query(concat!(
-        "WITH held AS (
-             UPDATE jobs SET claimable_at = now()
-             WHERE state = 'waiting' AND kind = 'promotion' AND lease_owner IS NULL AND waiting_for = 'pause'
-             RETURNING id)
-         UPDATE steps SET ",
+        "UPDATE steps SET ",
         wake!(),
-        " FROM held WHERE steps.job_id = held.id AND steps.kind = 'bake' AND ",
+        " WHERE steps.job_id = ANY($1) AND steps.kind = 'bake' AND ",
         open!()
     ))
+    .bind(&jobs)
     .execute(&mut *connection)
     .await?;
+    for (job, _) in held.iter().filter(|(_, driven)| *driven) {
+        super::notify_signal(connection, *job).await?;
+    }
     super::notify_work(connection).await
 }
 

@@ -35,7 +35,7 @@ pub use self::{
     retry::{forward_round, retry},
     rollback::rollback,
     shares::{served, skipped_by_promoting_fully},
-    undo::{put_right, touched, undo},
+    undo::{is_settled, put_right, touched, undo},
 };
 use super::{
     environment::{ApprovalPolicy, Check, Converge, OnTimeout},

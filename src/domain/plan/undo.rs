@@ -12,6 +12,16 @@ use crate::domain::{
     pointer::Values,
 };
 
+/// True when the last settle of all rounds has recorded the new state. (One that put a late write right has another one
+/// behind it.)
+pub fn is_settled(steps: &[Step]) -> bool {
+    let mut settles = steps
+        .iter()
+        .rev()
+        .filter(|step| step.direction == Direction::Forward && matches!(step.params, StepParams::Settle { .. }));
+    settles.next().is_some_and(|step| step.state == StepState::Succeeded)
+}
+
 /// What the flips among `steps` have touched and not taken back, with what each pointer said before;
 /// added to what superseded jobs had `inherited`. What was found first wins.
 pub fn touched(steps: &[Step], inherited: &BTreeMap<Name, Values>) -> BTreeMap<Name, Values> {

@@ -39,7 +39,7 @@ impl Drive<'_> {
             ..
         } = &self.job;
         let release = release.as_ref().map(|version| version.as_str());
-        let error = error.map(|error| error.message.as_str());
+        let error = error.map(JobError::for_the_log);
         if state == JobState::Stuck {
             tracing::error!(job.id = %id, %kind, %app, %environment, release, error, "a job is stuck: somebody should act");
         } else {
@@ -141,14 +141,12 @@ impl Drive<'_> {
                 ),
             }
         };
-        let before = self
-            .job
-            .cause
-            .as_ref()
-            .filter(|_| undoing)
-            .map(|e| format!(" It failed because: {}", e.message));
+        let cause = self.job.cause.as_ref().filter(|_| undoing);
+        let before = cause.map(|e| format!(" It failed because: {}", e.message));
         let mut error = JobError::new(code, format!("{what} {}{}", all.join(" "), before.unwrap_or_default()))
             .hint("Remove the cause, then POST /v1/jobs/{id}/retry; or POST a rollback, which takes this job's place.");
+        // A check's verdict stays on the job with what it saw.
+        error.evidence = cause.and_then(|cause| cause.evidence.clone());
         error.step = self.failures().next().and_then(|error| error.step.clone());
         error
     }

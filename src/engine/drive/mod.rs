@@ -131,6 +131,7 @@ impl Drive<'_> {
                 return Ok(());
             };
             self.job.abort_requested = fenced.signals.abort;
+            let was_held = self.position().is_held();
             self.signals = fenced.signals;
             if std::mem::take(&mut look_again) {
                 // Somebody may have woken a step.
@@ -166,6 +167,9 @@ impl Drive<'_> {
                             .await?;
                     }
                 }
+            }
+            if was_held && !self.position().is_held() {
+                self.wake_bakes(&mut fenced).await?;
             }
             let stopping = stop.is_cancelled();
             if stopping {
@@ -250,7 +254,13 @@ impl Drive<'_> {
     async fn turn(&mut self, fenced: &mut Fenced) -> Result<Turn> {
         self.leave_out(fenced).await?;
         loop {
-            match self.next() {
+            let next = self.next();
+            // Also when nothing more begins for now: a pause does not change that everybody is there.
+            if !self.shifted && !matches!(next, Next::Unwind { .. } | Next::GetStuck) && self.traffic_is_shifted() {
+                self.shifted = true;
+                fenced.traffic_shifted().await?;
+            }
+            match next {
                 Next::InFlight => return Ok(Turn::Go(Vec::new())),
                 Next::Run(positions) => {
                     self.start_steps(fenced, &positions).await?;
@@ -300,10 +310,6 @@ impl Drive<'_> {
 
     async fn start_steps(&mut self, fenced: &mut Fenced, positions: &[i32]) -> Result<()> {
         for position in positions {
-            if !self.shifted && self.traffic_is_shifted() {
-                self.shifted = true;
-                fenced.traffic_shifted().await?;
-            }
             let step = self.step_mut(*position);
             let began = step.state == StepState::Pending;
             step.state = StepState::Running;

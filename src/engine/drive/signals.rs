@@ -50,6 +50,18 @@ impl Drive<'_> {
         Ok(())
     }
 
+    /// Nothing holds the job any more: its bakes look again, also one that began to wait for that just now.
+    pub(super) async fn wake_bakes(&mut self, fenced: &mut Fenced) -> Result<()> {
+        let mut bakes = Vec::new();
+        for step in &mut self.steps {
+            if matches!(step.params, StepParams::Bake { .. }) && !step.state.is_end() {
+                step.due = step.state == StepState::Waiting;
+                bakes.push(step.position);
+            }
+        }
+        fenced.wake_steps(&bakes).await
+    }
+
     /// Gives the job back until something is due, or somebody says something.
     pub(super) async fn wait(&mut self, fenced: &mut Fenced) -> Result<()> {
         let state = self.to(JobEvent::Wait)?;
