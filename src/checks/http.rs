@@ -14,7 +14,7 @@ use crate::{
     domain::{
         environment::{Component, EdgeMode, HttpCheck, TextCondition},
         preview::{self, PREVIEW_NAME},
-        template::{self, Place},
+        template::{self, Missing, Place},
         verdict::Verdict,
     },
     outbound::{Answer, OutboundError, Question},
@@ -25,6 +25,8 @@ use crate::{
 const READ_BYTES: usize = 64 * 1024;
 /// Bytes that a compiled pattern may take.
 const PATTERN_MAX_BYTES: usize = 256 * 1024;
+/// What the routing function says of an answer: whose it is.
+const RELEASE_HEADER: &str = "x-greenlight-release";
 /// How long the preview cookie of one question is good for.
 const PREVIEW_SECONDS: i64 = 120;
 
@@ -33,6 +35,10 @@ pub(super) async fn ask(asker: &Asker, check: &HttpCheck, asked: &Asked<'_>) -> 
     let (url, headers, body) = match prepared {
         Ok(prepared) => prepared,
         Err(judged) => return judged,
+    };
+    let check = &match filled(check, asked) {
+        Ok(check) => check,
+        Err(missing) => return Judged::hopeless(format!("It can't be asked: {missing}.")),
     };
     let Ok(method) = check.method.as_str().parse() else {
         return Judged::hopeless("The method can't be used.");
@@ -45,7 +51,10 @@ pub(super) async fn ask(asker: &Asker, check: &HttpCheck, asked: &Asked<'_>) -> 
         ..Question::get(&url, Duration::from_secs(check.timeout_seconds.into()))
     };
     match asker.webhooks.outbound.ask(question).await {
-        Ok(answer) => judge(check, &answer),
+        Ok(answer) => {
+            let other = check.preview.then(|| other_release(&answer, asked)).flatten();
+            other.unwrap_or_else(|| judge(check, &answer))
+        }
         Err(OutboundError::Unreachable(why)) => Judged::new(
             Verdict::Fail,
             format!("It did not answer: {why}."),
@@ -77,6 +86,51 @@ async fn prepare(asker: &Asker, check: &HttpCheck, asked: &Asked<'_>) -> Result<
         headers.insert(COOKIE, cookie);
     }
     Ok((url, headers, body.map(String::into_bytes)))
+}
+
+/// With the placeholders of its conditions filled in. Patterns stay as they are: braces mean something else in them.
+fn filled(check: &HttpCheck, asked: &Asked<'_>) -> Result<HttpCheck, Missing> {
+    let render = |text: &str| template::render(text, &asked.subject, Place::Header);
+    let condition = |condition: &mut TextCondition| -> Result<(), Missing> {
+        let TextCondition {
+            equals,
+            contains,
+            excludes,
+            ..
+        } = condition;
+        for text in [equals, contains, excludes].into_iter().flatten() {
+            *text = render(text)?;
+        }
+        Ok(())
+    };
+    let mut check = check.clone();
+    for expected in check.expect_headers.values_mut().chain(check.expect_body.as_mut()) {
+        condition(expected)?;
+    }
+    for expected in check.expect_json.values_mut() {
+        if let Value::String(text) = expected {
+            *text = render(text)?;
+        }
+    }
+    Ok(check)
+}
+
+/// What follows when the edge has answered with another release than the one that was to be previewed: nothing about
+/// that one. An edge that has yet to learn the secret of previews answers so, for up to a minute.
+fn other_release(answer: &Answer, asked: &Asked<'_>) -> Option<Judged> {
+    let named = String::from_utf8_lossy(answer.headers.get(RELEASE_HEADER)?.as_bytes()).into_owned();
+    let release = asked.subject.release?.as_str();
+    let named = excerpt::of(named.as_bytes());
+    (named != release).then(|| Judged {
+        too_early: true,
+        ..Judged::new(
+            Verdict::Inconclusive,
+            format!(
+                "The edge answered with {named} and not with {release}: it does not know the preview's secret yet."
+            ),
+            json!({"status": answer.status.as_u16(), "release": named, "expected_release": release}),
+        )
+    })
 }
 
 /// The cookie that shows the release to whoever sends it, signed for a moment.

@@ -11,6 +11,8 @@ mod excerpt;
 mod http;
 pub mod webhook;
 
+use std::time::Duration;
+
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
@@ -34,6 +36,8 @@ pub struct Judged {
     pub evidence: Value,
     /// Asking again can't help: the question itself is wrong.
     pub hopeless: bool,
+    /// It was not the release that answered, and soon may be: the edge has yet to learn the preview's secret.
+    pub too_early: bool,
 }
 
 impl Judged {
@@ -43,6 +47,7 @@ impl Judged {
             message: message.into(),
             evidence,
             hopeless: false,
+            too_early: false,
         }
     }
 
@@ -83,7 +88,15 @@ impl Asker {
     pub async fn ask(&self, check: &Check, asked: &Asked<'_>, call: Option<&webhook::CallBack<'_>>) -> Reply {
         match check {
             Check::Http(settings) => Reply::Now(http::ask(self, settings, asked).await),
-            Check::CloudwatchAlarm(settings) => Reply::Now(cloudwatch_alarm::ask(&self.aws, settings, asked).await),
+            Check::CloudwatchAlarm(settings) => {
+                let seconds = settings.timeout_seconds;
+                let within = Duration::from_secs(seconds.into());
+                let asking = cloudwatch_alarm::ask(&self.aws, settings, asked);
+                Reply::Now(tokio::time::timeout(within, asking).await.unwrap_or_else(|_| {
+                    let message = format!("CloudWatch did not answer within {seconds} s.");
+                    Judged::new(Verdict::Inconclusive, message, json!({"timeout_seconds": seconds}))
+                }))
+            }
             Check::Webhook(settings) => match call {
                 Some(call) => webhook::ask(&self.webhooks, settings, asked, call).await,
                 None => Reply::Now(Judged::hopeless("The webhook was not told how to answer.")),

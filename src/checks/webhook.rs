@@ -23,6 +23,9 @@ use crate::{
 /// How long the answer over HTTP may take; whoever needs longer answers 202 and calls back.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
+/// What some programs put before a text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// How a webhook is called, and how it may call back.
 pub struct CallBack<'a> {
     pub job: Uuid,
@@ -134,20 +137,29 @@ fn read(answer: &Answer) -> Reply {
             evidence,
         ));
     }
-    match serde_json::from_slice::<Said>(&answer.body) {
-        Ok(said) => Reply::Now(said_so(said.verdict, said.message.as_deref(), "It answered", evidence)),
-        // A word that is no verdict must not count as one.
-        Err(_) if names_a_verdict(&answer.body) => Reply::Now(Judged::new(
+    let body = answer.body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&answer.body);
+    // What can't be read, or has a verdict that is none, must not count as a pass.
+    let unclear = |why: &str| {
+        Reply::Now(Judged::new(
             Verdict::Inconclusive,
-            format!("Its verdict is none of pass, fail and inconclusive: {shown:?}."),
-            evidence,
-        )),
-        Err(_) => Reply::Now(Judged::new(Verdict::Pass, format!("It answered {status}."), evidence)),
+            format!("{why}: {shown:?}."),
+            evidence.clone(),
+        ))
+    };
+    if answer.truncated {
+        return unclear("Its answer is longer than 65536 bytes");
     }
-}
-
-fn names_a_verdict(body: &[u8]) -> bool {
-    serde_json::from_slice::<Value>(body).is_ok_and(|body| body.get("verdict").is_some())
+    match serde_json::from_slice::<Value>(body) {
+        Ok(said) if said.get("verdict").is_some() => match serde_json::from_value::<Said>(said) {
+            Ok(said) => Reply::Now(said_so(said.verdict, said.message.as_deref(), "It answered", evidence)),
+            Err(_) => unclear("Its verdict is none of pass, fail and inconclusive"),
+        },
+        Ok(Value::Array(_)) => unclear("Its answer is a list, not an object with a verdict"),
+        Err(_) if body.trim_ascii_start().starts_with(b"{") || body.trim_ascii_start().starts_with(b"[") => {
+            unclear("Its answer begins like JSON and is none")
+        }
+        _ => Reply::Now(Judged::new(Verdict::Pass, format!("It answered {status}."), evidence)),
+    }
 }
 
 /// A verdict that came with words, or without.
@@ -169,17 +181,29 @@ mod tests {
     use super::*;
 
     fn verdict(status: u16, body: &str) -> Option<Verdict> {
+        verdict_of(status, body, false)
+    }
+
+    fn verdict_of(status: u16, body: &str, truncated: bool) -> Option<Verdict> {
         let answer = Answer {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::new(),
             body: body.as_bytes().to_vec(),
-            truncated: false,
+            truncated,
             took: Duration::ZERO,
         };
         match read(&answer) {
             Reply::Now(judged) => Some(judged.verdict),
             Reply::Later => None,
         }
+    }
+
+    #[test]
+    fn an_answer_that_was_not_read_to_its_end_is_no_pass() {
+        for body in ["", "ok", r#"{"verdict": "fail", "message": "aaaa"#] {
+            assert_eq!(verdict_of(200, body, true), Some(Verdict::Inconclusive), "{body}");
+        }
+        assert_eq!(verdict_of(404, "", true), Some(Verdict::Fail));
     }
 
     #[test]
@@ -195,6 +219,17 @@ mod tests {
             (200, r#"{"verdict": "PASS"}"#, Some(Verdict::Inconclusive)),
             (204, "", Some(Verdict::Pass)),
             (200, "ok", Some(Verdict::Pass)),
+            (200, r#"{"status": "done"}"#, Some(Verdict::Pass)),
+            (200, "\u{feff}{\"verdict\": \"fail\"}", Some(Verdict::Fail)),
+            (200, r#" [{"verdict": "fail"}]"#, Some(Verdict::Inconclusive)),
+            (
+                200,
+                r#"{"verdict": "fail", "message": "\x"}"#,
+                Some(Verdict::Inconclusive),
+            ),
+            (200, r#"{"verdict": "fail", "mess"#, Some(Verdict::Inconclusive)),
+            (200, r#"{"verdict": "pass", "message": 7}"#, Some(Verdict::Inconclusive)),
+            (200, r#"{"verdict": null}"#, Some(Verdict::Inconclusive)),
             (202, "", None),
             (302, "", Some(Verdict::Fail)),
             (404, "", Some(Verdict::Fail)),

@@ -103,7 +103,7 @@ pub async fn start(
         && let Some(left) = &left
         && Some(left) != target.release()
     {
-        let reason = request.reason.clone();
+        let reason = request.reason.clone().filter(|reason| !reason.trim().is_empty());
         let reason = reason.unwrap_or_else(|| format!("rolled back from in {app}/{name}"));
         blocks::put(connection, actor, app, left, &reason).await?;
     }

@@ -24,11 +24,20 @@ pub(super) enum Pending {
     Late,
 }
 
-/// Looks whether the call of this try was answered by calling back.
-pub(super) async fn look(context: &StepContext, attempt: i32, timeout_seconds: u32) -> Result<Pending, StepError> {
+/// Looks whether the call of this try was answered by calling back. `one_work`: every try asks for the same, so that
+/// what comes late for an earlier one is an answer too.
+pub(super) async fn look(
+    context: &StepContext,
+    attempt: i32,
+    timeout_seconds: u32,
+    one_work: bool,
+) -> Result<Pending, StepError> {
     let (job, position) = (context.job.id, context.step.position);
     let mut connection = context.store.pool().acquire().await.map_err(StoreError::from)?;
-    let call = callbacks::get(&mut connection, job, position, attempt).await?;
+    let mut call = callbacks::get(&mut connection, job, position, attempt).await?;
+    if one_work && call.as_ref().is_none_or(|call| call.verdict.is_none()) {
+        call = callbacks::answered_since(&mut connection, job, position, attempt).await?;
+    }
     if let Some(verdict) = call.as_ref().and_then(|call| call.verdict.as_deref()) {
         let verdict: Verdict = verdict.parse().map_err(|why| StoreError::corrupt("callback", why))?;
         let message = call.as_ref().and_then(|call| call.message.as_deref());
@@ -79,9 +88,10 @@ pub(super) async fn token(
     Ok(token)
 }
 
-/// How the webhook is called, and calls back.
+/// How the webhook is called, and calls back. `id`: the same in each repetition of what is one call to its receiver.
 pub(super) fn call_back<'a>(
     context: &'a StepContext,
+    id: &'a str,
     public_url: Option<&str>,
     token: &'a str,
     attempt: i32,
@@ -90,7 +100,7 @@ pub(super) fn call_back<'a>(
     let path = format!("/v1/jobs/{}/callback", context.job.id);
     CallBack {
         job: context.job.id,
-        id: &context.step.token,
+        id,
         attempt,
         url: public_url.map(|url| format!("{}{path}", url.trim_end_matches('/'))),
         path,

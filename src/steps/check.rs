@@ -25,6 +25,11 @@ use crate::{
     store::{StoreError, events::NewEvent, steps},
 };
 
+/// How long an edge may take to learn a preview's secret: it keeps for a minute that there is none, and a
+/// KeyValueStore takes some seconds to reach it. Until then its answers count as no try.
+const EDGE_LEARNS_SECS: f64 = 90.0;
+const TOO_EARLY_SECS: f64 = 5.0;
+
 /// Asks.
 pub struct CheckStep {
     pub asker: Asker,
@@ -40,6 +45,9 @@ struct Notes {
     /// In a row.
     #[serde(default)]
     failures: u32,
+    /// In a row, neither yes nor no.
+    #[serde(default)]
+    unclear: u32,
     #[serde(default)]
     verdict: Option<Verdict>,
     /// The try whose call-back is waited for.
@@ -66,7 +74,7 @@ impl StepRunner for CheckStep {
         };
         let timeout = run.check.tries().timeout_seconds;
         let judged = match notes.pending {
-            Some(attempt) => match calling::look(context, attempt, timeout).await? {
+            Some(attempt) => match calling::look(context, attempt, timeout, run.bake.is_none()).await? {
                 Pending::Answered(judged) => judged,
                 Pending::Late => calling::too_late(timeout),
                 Pending::Open(left) => return Ok(still_open(run, left, &notes, Vec::new())),
@@ -83,6 +91,16 @@ impl StepRunner for CheckStep {
             }
         };
         notes.pending = None;
+        if judged.too_early && age(context, context.step.position).await? < EDGE_LEARNS_SECS {
+            notes.tries -= 1;
+            let reason = format!("check {}: the edge does not show the release yet", run.check.name());
+            return Ok(Outcome::Wait(Wait {
+                secs: TOO_EARLY_SECS,
+                reason,
+                record: Some(json!(notes)),
+                events: Vec::new(),
+            }));
+        }
         decide(context, run, bake, notes, judged)
     }
 }
@@ -96,7 +114,9 @@ impl CheckStep {
         };
         let token = calling::token(context, attempt, None).await?;
         let url = self.public_url.as_deref();
-        let call = calling::call_back(context, url, &token, attempt, settings.timeout_seconds);
+        // Each try is a question of its own: who knows the last one's answer must not give it again.
+        let id = format!("{}-{attempt}", context.step.token);
+        let call = calling::call_back(context, &id, url, &token, attempt, settings.timeout_seconds);
         Ok(self.asker.ask(&run.check, &asked, Some(&call)).await)
     }
 }
@@ -123,9 +143,13 @@ fn decide(
         Verdict::Fail => notes.failures + 1,
         Verdict::Pass | Verdict::Inconclusive => 0,
     };
+    notes.unclear = match judged.verdict {
+        Verdict::Inconclusive => notes.unclear + 1,
+        Verdict::Pass | Verdict::Fail => 0,
+    };
     let over = bake.as_ref().is_none_or(|bake| bake.left <= 0.0);
     let spent = match &bake {
-        // Failures alone end a bake; what it could not tell is settled when it ends.
+        // Failures alone end a bake; what it could not tell is settled when it ends, after as many tries in a row.
         Some(_) => notes.failures >= attempts,
         None => u32::try_from(notes.tries).unwrap_or(u32::MAX) >= attempts,
     };
@@ -134,7 +158,7 @@ fn decide(
         Verdict::Fail if spent || judged.hopeless => {
             return Err(failed(run, &notes, &judged, "check_failed", events));
         }
-        Verdict::Inconclusive if (bake.is_some() && over) || (bake.is_none() && spent) => {
+        Verdict::Inconclusive if (bake.is_some() && over && notes.unclear >= attempts) || (bake.is_none() && spent) => {
             return inconclusive(run, &notes, &judged, events);
         }
         _ => {}
@@ -234,9 +258,14 @@ async fn look_at_bake(context: &StepContext, position: i32) -> Result<Bake, Step
     if context.held {
         return Ok(Bake { left: f64::MAX });
     }
+    Ok(Bake {
+        left: (f64::from(*seconds) - age(context, position).await?).max(0.0),
+    })
+}
+
+/// Seconds since a step began.
+async fn age(context: &StepContext, position: i32) -> Result<f64, StepError> {
     let mut connection = context.store.pool().acquire().await.map_err(StoreError::from)?;
     let age = steps::seconds_since_start(&mut connection, context.job.id, position).await?;
-    Ok(Bake {
-        left: (f64::from(*seconds) - age.unwrap_or(0.0)).max(0.0),
-    })
+    Ok(age.unwrap_or(0.0))
 }

@@ -1,7 +1,7 @@
 //! `hook`: calls a webhook that does something, or takes one back.
 //!
-//! That it is called is stored before the first call: from then on its undo is owed. It is called at least once, each
-//! time with the same `Idempotency-Key`, the step's token.
+//! That it is called is stored before the first call: from then on its undo is owed, unless nothing could be sent at
+//! all. It is called at least once, each time with the same `Idempotency-Key`, the step's token.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,7 @@ use crate::{
     },
     domain::{
         error::JobError,
+        job::StepState,
         plan::{HookRun, StepParams},
         verdict::Verdict,
     },
@@ -54,18 +55,32 @@ impl StepRunner for HookStep {
         let Some(target) = target(run) else {
             return Ok(Outcome::Skip(json!({"because": "the hook has no undo"})));
         };
+        if let Some(undoes) = &run.undoes {
+            if taken_back(context, undoes) {
+                return Ok(Outcome::Skip(json!({"because": "it was taken back before"})));
+            }
+            if traffic_is_not_back(context) {
+                return Err(withheld(run));
+            }
+        }
         let mut notes: Notes = serde_json::from_value(context.step.record.clone()).unwrap_or_default();
         let timeout = run.hook.timeout_seconds;
         let judged = match notes.pending {
-            Some(attempt) => match calling::look(context, attempt, timeout).await? {
+            Some(attempt) => match calling::look(context, attempt, timeout, true).await? {
                 Pending::Answered(judged) => judged,
                 Pending::Late => calling::too_late(timeout),
                 Pending::Open(left) => return Ok(waits(run, left, &notes)),
             },
             None => {
+                let owed = notes.called;
                 notes.tries += 1;
                 match self.call(context, run, &target, &notes).await? {
-                    Reply::Now(judged) => judged,
+                    Reply::Now(judged) => {
+                        if judged.hopeless && !owed {
+                            not_called(context).await?;
+                        }
+                        judged
+                    }
                     Reply::Later => {
                         notes.called = true;
                         notes.pending = Some(notes.tries);
@@ -105,9 +120,56 @@ impl HookStep {
         let facts = Facts::read(context, &run.release).await?;
         let asked = facts.asked(context, (&run.release, run.from_release.as_ref()), run.weight)?;
         let url = self.public_url.as_deref();
-        let call = calling::call_back(context, url, &token, notes.tries, run.hook.timeout_seconds);
+        // It does something, once: every try is the same call.
+        let call = calling::call_back(
+            context,
+            &context.step.token,
+            url,
+            &token,
+            notes.tries,
+            run.hook.timeout_seconds,
+        );
         Ok(webhook::call(&self.webhooks, target, &asked, &call).await)
     }
+}
+
+/// True when an earlier round has taken this very call back: a retry repeats what comes after what it repeats.
+fn taken_back(context: &StepContext, undoes: &str) -> bool {
+    context.steps.iter().any(|step| {
+        let same = matches!(&step.params, StepParams::Hook(run) if run.undoes.as_deref() == Some(undoes));
+        same && step.state == StepState::Succeeded
+    })
+}
+
+/// True when the last word before this step could not be had: what the hook did may still be needed by who is on the
+/// release.
+fn traffic_is_not_back(context: &StepContext) -> bool {
+    context.siblings().any(|step| {
+        let before = step.position < context.step.position && step.state == StepState::Failed;
+        before && matches!(step.params, StepParams::Settle { .. })
+    })
+}
+
+fn withheld(run: &HookRun) -> StepError {
+    let message = format!(
+        "Hook {} is not taken back while traffic is not where it shall be.",
+        run.hook.name
+    );
+    StepError::Failed {
+        error: JobError::new("hook_undo_failed", message).hint("Retry the job when what kept the traffic is mended."),
+        retry: crate::domain::error::Retry::No,
+        output: json!({}),
+        warnings: Vec::new(),
+        events: Vec::new(),
+    }
+}
+
+/// It can't be called: nothing was sent, now or before, and no undo is owed.
+async fn not_called(context: &StepContext) -> Result<(), StepError> {
+    let mut fenced = context.fence().await?;
+    fenced.note(context.step.position, &json!(Notes::default())).await?;
+    fenced.commit("not_called").await?;
+    Ok(())
 }
 
 fn target(run: &HookRun) -> Option<Target<'_>> {

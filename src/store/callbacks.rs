@@ -11,18 +11,20 @@ pub struct Callback {
     pub position: i32,
     #[sqlx(rename = "try")]
     pub attempt: i32,
-    pub hash: Vec<u8>,
+    /// The latest first.
+    pub hashes: Vec<Vec<u8>>,
     /// `pass`, `fail` or `inconclusive`; `None`: not answered yet.
     pub verdict: Option<String>,
     pub message: Option<String>,
 }
 
-/// Stores a call before it is made. A repeated one replaces its token: the one before was never sent, or its answer was
-/// lost with the worker that sent it.
+/// Stores a call before it is made. One that is repeated has another token, and the ones before stay good: its receiver
+/// may have taken the first, and do the work but once.
 pub async fn expect(connection: &mut PgConnection, job: Uuid, position: i32, attempt: i32, hash: &[u8]) -> Result<()> {
     sqlx::query(
-        "INSERT INTO callbacks (job_id, position, try, hash) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (job_id, position, try) DO UPDATE SET hash = excluded.hash, created_at = now()
+        "INSERT INTO callbacks (job_id, position, try, hashes) VALUES ($1, $2, $3, ARRAY[$4])
+         ON CONFLICT (job_id, position, try)
+             DO UPDATE SET hashes = (excluded.hashes || callbacks.hashes)[1:8], created_at = now()
              WHERE callbacks.verdict IS NULL",
     )
     .bind(job)
@@ -47,10 +49,32 @@ pub async fn age(connection: &mut PgConnection, job: Uuid, position: i32, attemp
     .await?)
 }
 
+/// The latest answer to any call of a step since this one was made: to an earlier try, too, whose receiver does the
+/// same work but once.
+pub async fn answered_since(
+    connection: &mut PgConnection,
+    job: Uuid,
+    position: i32,
+    attempt: i32,
+) -> Result<Option<Callback>> {
+    Ok(sqlx::query_as(
+        "SELECT position, try, hashes, verdict, message FROM callbacks
+         WHERE job_id = $1 AND position = $2
+           AND answered_at >= (SELECT created_at FROM callbacks WHERE job_id = $1 AND position = $2 AND try = $3)
+         ORDER BY try = $3 DESC, answered_at DESC LIMIT 1",
+    )
+    .bind(job)
+    .bind(position)
+    .bind(attempt)
+    .fetch_optional(connection)
+    .await?)
+}
+
 /// One call.
 pub async fn get(connection: &mut PgConnection, job: Uuid, position: i32, attempt: i32) -> Result<Option<Callback>> {
     Ok(sqlx::query_as(
-        "SELECT position, try, hash, verdict, message FROM callbacks WHERE job_id = $1 AND position = $2 AND try = $3",
+        "SELECT position, try, hashes, verdict, message FROM callbacks
+         WHERE job_id = $1 AND position = $2 AND try = $3",
     )
     .bind(job)
     .bind(position)

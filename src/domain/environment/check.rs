@@ -82,7 +82,8 @@ pub struct Tries {
 }
 
 /// Settings of the `http` check. `{release}`, `{from_release}`, `{app}`, `{environment}`, `{weight}`, and of the
-/// release's own content `{commit}` and `{artifacts.<component>.<field>}` are filled in in `url`, `headers` and `body`.
+/// release's own content `{commit}` and `{artifacts.<component>.<field>}` are filled in in `url`, `headers` and `body`,
+/// and in what is expected of headers, body and JSON (but not in `matches`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpCheck {
@@ -158,6 +159,9 @@ pub struct AlarmCheck {
     /// Between two tries, 1 to 3600.
     #[serde(default = "default_interval")]
     pub interval_seconds: u32,
+    /// For CloudWatch's answer, 1 to 60.
+    #[serde(default = "default_timeout")]
+    pub timeout_seconds: u32,
     #[serde(default)]
     pub on_inconclusive: OnInconclusive,
 }
@@ -302,8 +306,7 @@ impl Check {
     pub fn tries(&self) -> Tries {
         let (attempts, interval_seconds, timeout_seconds) = match self {
             Self::Http(check) => (check.attempts, check.interval_seconds, check.timeout_seconds),
-            // A call to AWS has the service's own time limit.
-            Self::CloudwatchAlarm(check) => (check.attempts, check.interval_seconds, default_timeout()),
+            Self::CloudwatchAlarm(check) => (check.attempts, check.interval_seconds, check.timeout_seconds),
             Self::Webhook(check) => (check.attempts, check.interval_seconds, check.timeout_seconds),
         };
         Tries {

@@ -27,6 +27,11 @@ impl super::Component {
                 0,
                 "with edge.mode origin one cache serves everyone, so a share would be cached for all",
             ),
+            (_, EdgeMode::None) if self.cdn.is_some() => (
+                0,
+                "its distribution's cache knows nothing of releases, so a share would be cached for all: \
+                 edge.mode viewer_rewrite has an object of each release",
+            ),
             (Router::SsmPointer(_) | Router::CloudfrontKvs(_), _) => (99, "a share is 1 to 99 percent"),
         };
         Limits {

@@ -122,7 +122,7 @@ Releases, promotions and rollbacks for blue/green deployments on AWS.
 Register a release, promote it, and follow the job. If anything looks wrong, one rollback puts everyone back.
 
 - Send `Authorization: Bearer <token>`. Roles: `viewer` reads, `deployer` also registers releases, `releaser` \
-also promotes, rolls back and signals jobs, `admin` may do everything.
+also promotes, rolls back, signals jobs, locks, blocks and purges, `admin` may do everything.
 - Every POST but a webhook's callback takes an `Idempotency-Key`: the same request again gets the same answer for 24 \
 hours.
 - Lists are pages: send `next_cursor` as `cursor` until it is null.

@@ -127,6 +127,10 @@ async fn every_check_has_a_name_a_moment_and_limits() {
     cases.push((json!({"name": "a", "kind": "metric"}), "checks[0].kind"));
     cases.push((json!({}), "checks[0].kind"));
     cases.push((json!(1), "checks[0]"));
+    cases.push((
+        json!(["http", "smoke", "before_traffic", "https://www.example.com/"]),
+        "checks[0]",
+    ));
     cases.push((without(http(&json!({})), "url"), "checks[0].url"));
     cases.push((without(webhook(&json!({})), "url"), "checks[0].url"));
     cases.push((without(alarm(&json!({})), "alarms"), "checks[0].alarms"));
@@ -150,6 +154,17 @@ async fn an_http_check_that_is_wrong_names_its_field() {
         (json!({"body": {}}), "body"),
         (json!({"expect_status": 99}), "expect_status"),
         (json!({"expect_status": 600}), "expect_status"),
+        (json!({"expect_status": 199}), "expect_status"),
+        (json!({"method": "HEAD", "expect_body": {"contains": "ok"}}), "method"),
+        (json!({"method": "HEAD", "expect_json": {"/status": "ok"}}), "method"),
+        (json!({"max_latency_ms": 10_001}), "max_latency_ms"),
+        (json!({"headers": {"x-a": "1", "X-A": "2"}}), "headers.x-a"),
+        (
+            json!({"expect_headers": {"x-a": {"equals": "1"}, "X-A": {"equals": "2"}}}),
+            "expect_headers.x-a",
+        ),
+        (json!({"expect_body": {"contains": "{relase}"}}), "expect_body"),
+        (json!({"expect_json": {"/version": "{relase}"}}), "expect_json./version"),
         (json!({"expect_status": []}), "expect_status"),
         (json!({"expect_status": [200, 0]}), "expect_status"),
         (json!({"expect_status": vec![200; 51]}), "expect_status"),
@@ -249,6 +264,8 @@ async fn an_alarm_check_that_is_wrong_names_its_field() {
         cases.push((alarm(&json!({"region": region})), "checks[0].region"));
     }
     cases.push((alarm(&json!({"url": "https://www.example.com/"})), "checks[0].url"));
+    cases.push((alarm(&json!({"timeout_seconds": 61})), "checks[0].timeout_seconds"));
+    cases.push((alarm(&json!({"timeout_seconds": 0})), "checks[0].timeout_seconds"));
     assert_checks_refused(cases).await;
 }
 
@@ -259,6 +276,10 @@ async fn a_webhook_check_that_is_wrong_names_its_field() {
         (json!({"timeout_seconds": 86_401}), "timeout_seconds"),
         (json!({"headers": headers(21)}), "headers"),
         (json!({"method": "PUT"}), "method"),
+        (
+            json!({"headers": {"Content-Type": "text/plain"}}),
+            "headers.Content-Type",
+        ),
         (json!({"body": "x"}), "body"),
         (json!({"expect_status": 200}), "expect_status"),
     ] {
@@ -325,13 +346,16 @@ async fn checks_just_within_their_limits_are_taken_and_shown_again() {
     let checks = json!([
         http(&json!({
             "name": "a".repeat(63), "url": url, "method": "OPTIONS", "headers": headers(20), "body": "x".repeat(8192),
-            "preview": true, "component": "web", "expect_status": (100..150).collect::<Vec<u32>>(),
+            "preview": true, "component": "web", "expect_status": (550..600).collect::<Vec<u32>>(),
             "expect_headers": Value::Object(conditions.collect()), "expect_json": Value::Object(pointers.collect()),
             "expect_body": {"equals": "", "excludes": "x", "matches": "^ok$", "contains": "ü"},
             "max_latency_ms": 60_000, "attempts": 100, "interval_seconds": 3600, "timeout_seconds": 60,
             "on_inconclusive": "pause", "when": "during_bake",
         })),
-        alarm(&json!({"alarms": names, "region": "eu-west-1", "attempts": 100, "interval_seconds": 3600})),
+        alarm(
+            &json!({"alarms": names, "region": "eu-west-1", "attempts": 100, "interval_seconds": 3600,
+                      "timeout_seconds": 60})
+        ),
         webhook(
             &json!({"headers": {"authorization": "Bearer {release}", "cookie": "a=b", "x-a": "v".repeat(2048)},
                         "url": "http://[2001:db8::1]:8080/{artifacts.web.uri}?{from_release}{commit}#{weight}",

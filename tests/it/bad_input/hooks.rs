@@ -54,6 +54,14 @@ async fn a_hook_that_is_wrong_names_its_field() {
         (json!({"undo": {}}), "undo.url"),
         (json!({"undo": true}), "undo"),
         (undo(&json!({"attempts": 3})), "undo.attempts"),
+        (
+            json!({"headers": {"content-type": "text/plain"}}),
+            "headers.content-type",
+        ),
+        (
+            undo(&json!({"headers": {"content-type": "text/plain"}})),
+            "undo.headers.content-type",
+        ),
         (undo(&json!({"headers": Value::Object(headers(21))})), "undo.headers"),
     ] {
         cases.push((hook(&members), field.to_owned()));
@@ -147,6 +155,10 @@ async fn a_policy_for_gates_that_is_wrong_names_its_field() {
         cases.push((with(&canary(), &json!({"approvals": members})), field));
     }
     cases.push((with(&canary(), &json!({"approvals": 1})), "approvals"));
+    // A list that would be read as the first fields of an object.
+    cases.push((with(&canary(), &json!({"approvals": []})), "approvals"));
+    cases.push((with(&canary(), &json!({"approvals": [true]})), "approvals"));
+    cases.push((with(&canary(), &json!({"aws": ["us-east-1"]})), "aws"));
     cases.push((with(&canary(), &json!({"approvals": null})), "approvals"));
     assert_refused(&app, cases).await;
     for (required, expires, role) in [(10, 2_592_000, "admin"), (1, 60, "viewer")] {

@@ -120,6 +120,11 @@ fn refused() -> Vec<(Value, &'static str)> {
             with(&canary(vec![step(5)]), &json!({"components": ["A"]})),
             "strategy.components[0]",
         ),
+        (
+            with(&canary(vec![step(5)]), &json!({"components": ["web", "web"]})),
+            "strategy.components",
+        ),
+        (json!(["all_at_once", 300]), "strategy"),
     ]
 }
 
@@ -189,6 +194,8 @@ fn impossible() -> Vec<(Value, Value, &'static str)> {
     let two = json!([{"weight": 5, "bake_seconds": 60}, {"weight": 100, "bake_seconds": 60}]);
     let canary = json!({"kind": "canary", "steps": two});
     let plain = web_with(json!({"format": "plain"}));
+    let mut cached = web();
+    cached["components"][0]["edge"] = json!({"mode": "none"});
     let mut mixed = api_and_web();
     mixed["components"][0]["router"]["format"] = json!("plain");
     mixed["components"][1]["edge"] = json!({"mode": "viewer_rewrite"});
@@ -197,6 +204,8 @@ fn impossible() -> Vec<(Value, Value, &'static str)> {
         (plain, linear(&json!({})), "strategy.step_weight"),
         (web(), canary.clone(), "strategy.steps[0].weight"),
         (web(), linear(&json!({"bake_seconds": 7})), "strategy.step_weight"),
+        // Nothing of ours tells its cache whose answer it is.
+        (cached, canary.clone(), "strategy.steps[0].weight"),
         (mixed.clone(), canary.clone(), "strategy.steps[0].weight"),
         (mixed.clone(), linear(&json!({})), "strategy.step_weight"),
         (

@@ -334,6 +334,46 @@ async fn a_webhook_that_never_calls_back_is_inconclusive_when_its_time_is_over()
 }
 
 #[tokio::test]
+async fn an_edge_that_does_not_know_the_previews_secret_yet_is_asked_again() {
+    let site = Site::start().await;
+    let check = json!({"name": "smoke", "when": "before_traffic", "kind": "http", "url": format!("{}/", site.url),
+                       "preview": true, "expect_headers": {"x-greenlight-release": {"equals": "{release}"}}});
+    let app = with(with_check(everyone(), check)).await;
+    let named = |releases: &[&'static str]| releases.iter().map(|release| Answers::Named(release)).collect();
+    site.answer_in_turn("/", named(&["1.0.0", "1.0.0", "1.1.0"]));
+    app.promote_to_the_end("1.1.0").await;
+    assert_eq!(site.sent_to("/").len(), 3, "the first two say nothing of the candidate");
+    app.roll_back_to_the_end().await;
+    site.answer_in_turn("/", named(&["1.0.0"]));
+    let id = app.promote("1.1.0").await;
+    let job = app.finish_as(&id, "failed").await;
+    assert_eq!(job["error"]["code"], "check_inconclusive", "{job:#}");
+    assert_eq!(job["error"]["evidence"]["seen"]["release"], "1.0.0", "{job:#}");
+}
+
+#[tokio::test]
+async fn what_is_unclear_at_the_end_of_a_bake_is_asked_as_often_as_the_check_says() {
+    let site = Site::start().await;
+    let check = |attempts: u32| {
+        json!({"name": "suite", "when": "during_bake", "kind": "webhook", "url": format!("{}/suite", site.url),
+               "interval_seconds": 200, "attempts": attempts})
+    };
+    let bake = json!({"kind": "canary", "steps": [{"weight": 5, "bake_seconds": 300}]});
+    let app = with(with_check(bake.clone(), check(2))).await;
+    let with_status = |status: u16| Answers::With(status, String::new());
+    // At 0 s and 200 s, at the end, and once more.
+    site.answer_in_turn("/suite", [200, 200, 503, 200].map(with_status).to_vec());
+    app.promote_to_the_end("1.1.0").await;
+    assert_eq!(site.sent_to("/suite").len(), 4);
+    app.roll_back_to_the_end().await;
+    app.put(ENVIRONMENT, with_check(bake, check(1))).await.expect(200);
+    site.answer_in_turn("/suite", [200, 200, 503].map(with_status).to_vec());
+    let id = app.promote("1.1.0").await;
+    let job = app.finish_as(&id, "failed").await;
+    assert_eq!(job["error"]["code"], "check_inconclusive", "{job:#}");
+}
+
+#[tokio::test]
 async fn the_candidate_is_asked_with_the_preview_cookie_before_it_has_traffic() {
     let site = Site::start().await;
     let check = json!({"name": "smoke", "when": "before_traffic", "kind": "http", "url": format!("{}/", site.url),

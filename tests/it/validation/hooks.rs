@@ -1,5 +1,6 @@
 //! Hooks: called in their places, and taken back when the job is.
 
+use greenlight::sandbox::double::{Fault, FaultAction};
 use serde_json::{Value, json};
 
 use super::{
@@ -8,12 +9,12 @@ use super::{
 };
 use crate::support::TestApp;
 
-fn hook(site: &Site, name: &str, when: &str) -> Value {
+pub fn hook(site: &Site, name: &str, when: &str) -> Value {
     json!({"name": name, "when": when, "url": format!("{}/{name}", site.url), "interval_seconds": 5,
            "undo": {"url": format!("{}/{name}/undo?release={{release}}", site.url)}})
 }
 
-fn hooked(hooks: Value) -> Value {
+pub fn hooked(hooks: Value) -> Value {
     let mut document = shared(json!({"kind": "canary", "steps": [{"weight": 10, "bake_seconds": 60}]}));
     document["hooks"] = hooks;
     document
@@ -117,6 +118,68 @@ async fn what_was_called_is_taken_back_in_reverse_when_a_later_hook_fails() {
         (&json!("hook_undo"), &json!("1.1.0"))
     );
     assert_eq!(app.active().as_deref(), Some("1.0.0"));
+}
+
+#[tokio::test]
+async fn a_hook_that_was_refused_before_anything_was_sent_owes_no_undo() {
+    let site = Site::start().await;
+    let mut refused = hook(&site, "inside", "before_traffic");
+    // A private address, which the operator has not allowed.
+    refused["url"] = json!("http://10.1.2.3/inside");
+    refused["undo"]["url"] = json!("http://10.1.2.3/inside/undo");
+    let app = with(hooked(json!([hook(&site, "expand", "before_traffic"), refused]))).await;
+    let id = app.promote("1.1.0").await;
+    let job = app.finish_as(&id, "failed").await;
+    assert_eq!(job["error"]["code"], "hook_failed", "{job:#}");
+    let message = job["error"]["message"].as_str().unwrap();
+    assert!(message.contains("GREENLIGHT_OUTBOUND_ALLOW"), "{message}");
+    assert_eq!(site.sent_to("/expand/undo").len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_done_before_traffic_stays_while_traffic_is_not_back() {
+    let site = Site::start().await;
+    site.answer("/errors", 500, "12 %");
+    let mut document = hooked(json!([hook(&site, "expand", "before_traffic")]));
+    document["checks"] = json!([{"name": "errors", "when": "during_bake", "kind": "http",
+                                 "url": format!("{}/errors", site.url)}]);
+    let app = with(document).await;
+    let denied = app
+        .double
+        .faults()
+        .add(Fault::on("PutParameter", FaultAction::AccessDenied).skip(1));
+    let id = app.promote("1.1.0").await;
+    let job = app.finish_as(&id, "stuck").await;
+    assert_eq!(job["error"]["code"], "undo_incomplete", "{job:#}");
+    assert_eq!(job["error"]["evidence"]["check"], "errors", "the verdict is not lost");
+    assert!(site.sent_to("/expand/undo").is_empty(), "visitors still need it");
+    denied.remove();
+    app.post(&format!("/v1/jobs/{id}/retry"), json!({})).await.expect(202);
+    app.finish_as(&id, "failed").await;
+    assert_eq!(site.sent_to("/expand/undo").len(), 1);
+    assert_eq!(app.active().as_deref(), Some("1.0.0"));
+}
+
+#[tokio::test]
+async fn a_retry_takes_nothing_back_twice() {
+    let site = Site::start().await;
+    site.answer("/suite", 400, "no");
+    site.answer("/second/undo", 400, "locked");
+    let hooks = json!([
+        hook(&site, "first", "before_traffic"),
+        hook(&site, "second", "before_traffic"),
+        at_weight(hook(&site, "suite", "after_weight"), 10)
+    ]);
+    let app = with(hooked(hooks)).await;
+    let id = app.promote("1.1.0").await;
+    app.finish_as(&id, "stuck").await;
+    let asked = site.sent_to("/second/undo").len();
+    assert_eq!(site.sent_to("/first/undo").len(), 1);
+    site.answer("/second/undo", 200, "");
+    app.post(&format!("/v1/jobs/{id}/retry"), json!({})).await.expect(202);
+    app.finish_as(&id, "failed").await;
+    assert_eq!(site.sent_to("/second/undo").len(), asked + 1);
+    assert_eq!(site.sent_to("/first/undo").len(), 1, "it was taken back before");
 }
 
 #[tokio::test]

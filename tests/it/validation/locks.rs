@@ -1,10 +1,17 @@
 //! Locks and blocks stop promotions, and never a rollback.
 
+use std::sync::Arc;
+
 use axum::http::{Method, header};
 use greenlight::domain::role::Role;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
-use super::canary::{five_and_fifty, shared, with};
+use super::{
+    canary::{five_and_fifty, shared, with},
+    pauses::baking,
+    site::{Answers, Site},
+};
 use crate::support::{ENVIRONMENT, TestApp};
 
 const LOCK: &str = "/v1/apps/storefront/environments/production/lock";
@@ -140,6 +147,78 @@ async fn an_admin_breaks_the_glass_with_a_reason_that_stays_on_the_job() {
     let job = app.finish_as(&id, "succeeded").await;
     assert_eq!(job["break_glass"], json!({"by": "admin", "reason": "hotfix"}));
     assert_eq!(app.active().as_deref(), Some("1.1.0"));
+}
+
+#[tokio::test]
+async fn the_glass_that_an_admin_broke_is_whole_for_who_retries() {
+    let site = Site::start().await;
+    site.answer("/smoke", 500, "");
+    let mut document = shared(json!({"kind": "all_at_once"}));
+    document["checks"] = json!([{"name": "smoke", "when": "before_traffic", "kind": "http",
+                                 "url": format!("{}/smoke", site.url)}]);
+    let app = with(document).await;
+    app.put(LOCK, json!({"reason": "freeze"})).await.expect(201);
+    let id = app
+        .promote_with(json!({"release": "1.1.0", "break_glass": {"reason": "hotfix"}}))
+        .await;
+    app.finish_as(&id, "failed").await;
+    let retry = format!("/v1/jobs/{id}/retry");
+    let releaser = app.token_named("alice", Role::Releaser).await;
+    let mut request = app.request(Method::POST, &retry, Some(&json!({})));
+    request
+        .headers_mut()
+        .insert(header::AUTHORIZATION, format!("Bearer {releaser}").parse().unwrap());
+    let refused = app.send(request).await.expect(423).json();
+    assert_eq!(refused["code"], "environment_locked");
+    site.answer("/smoke", 200, "");
+    app.post(&retry, json!({})).await.expect(202);
+    app.finish_as(&id, "succeeded").await;
+}
+
+#[tokio::test]
+async fn a_lock_that_is_lifted_while_a_check_is_being_asked_lets_the_bake_go_on() {
+    let site = Site::start().await;
+    let mut document = shared(five_and_fifty());
+    document["checks"] = json!([{"name": "errors", "when": "during_bake", "kind": "http",
+                                 "url": format!("{}/errors", site.url), "interval_seconds": 60}]);
+    let app = with(document).await;
+    let id = baking(&app, 5).await;
+    app.put("/v1/lock", json!({"reason": "outage"})).await.expect(201);
+    // Far beyond the bake's time: the lock alone holds it open.
+    for _ in 0..8 {
+        let asked = site.sent_to("/errors").len();
+        app.advance(std::time::Duration::from_secs(60)).await;
+        app.job_until(&id, |_| site.sent_to("/errors").len() > asked).await;
+        app.rest().await;
+    }
+    let said = Arc::new(Notify::new());
+    site.answer_in_turn(
+        "/errors",
+        vec![Answers::When(200, said.clone()), Answers::With(200, String::new())],
+    );
+    let asked = site.sent_to("/errors").len();
+    app.advance(std::time::Duration::from_secs(60)).await;
+    app.job_until(&id, |_| site.sent_to("/errors").len() > asked).await;
+    app.delete("/v1/lock").await.expect(204);
+    said.notify_one();
+    // No time moves.
+    app.job_until(&id, |job| job["weight"] == 50).await;
+    app.finish_as(&id, "succeeded").await;
+}
+
+#[tokio::test]
+async fn a_block_without_a_reason_says_where_it_comes_from() {
+    let app = everyone().await;
+    app.promote_to_the_end("1.1.0").await;
+    let body = json!({"block": true, "reason": " "});
+    let id = app
+        .post(&format!("{ENVIRONMENT}/rollbacks"), body)
+        .await
+        .expect(202)
+        .id();
+    app.finish_as(&id, "succeeded").await;
+    let release = app.get("/v1/apps/storefront/releases/1.1.0").await.expect(200).json();
+    assert_eq!(release["block"]["reason"], "rolled back from in storefront/production");
 }
 
 #[tokio::test]

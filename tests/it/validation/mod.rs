@@ -1,5 +1,6 @@
 //! Progressive validation: shares, checks, gates, hooks, locks, and the ways back.
 
+mod calls;
 mod canary;
 mod checks;
 mod gates;
@@ -7,5 +8,6 @@ mod hooks;
 mod locks;
 mod pauses;
 mod purges;
+mod settled;
 pub mod site;
 mod waiting;

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::support::{ENVIRONMENT, TestApp};
 
-async fn baking(app: &TestApp, weight: u32) -> String {
+/// Promotes 1.1.0 up to the bake of a share.
+pub async fn baking(app: &TestApp, weight: u32) -> String {
     let id = app.promote("1.1.0").await;
     app.timers_until(&id, |job| {
         job["weight"] == weight && job["waiting_for"] == "timer" && is_baking(job)
@@ -90,6 +91,7 @@ async fn a_pause_never_leaves_a_flip_half_done() {
         })
         .await;
     assert_eq!(job["steps"][4]["state"], "pending", "{job:#}");
+    assert!(job["traffic_shifted_at"].is_string(), "everyone is there: {job:#}");
     app.post(&format!("/v1/jobs/{id}/resume"), json!({})).await.expect(202);
     app.finish_as(&id, "succeeded").await;
 }

@@ -38,6 +38,10 @@ pub enum Answers {
     With(u16, String),
     /// Never, until the connection is closed.
     Never,
+    /// With this status, when somebody says so.
+    When(u16, Arc<Notify>),
+    /// As the routing function does: naming the release that it is of.
+    Named(&'static str),
 }
 
 #[derive(Debug, Default)]
@@ -128,6 +132,11 @@ async fn answer(
     match next {
         Some(Answers::With(status, body)) => (StatusCode::from_u16(status).unwrap(), body).into_response(),
         Some(Answers::Never) => std::future::pending().await,
+        Some(Answers::When(status, said)) => {
+            said.notified().await;
+            StatusCode::from_u16(status).unwrap().into_response()
+        }
+        Some(Answers::Named(release)) => [("x-greenlight-release", release)].into_response(),
         None => (StatusCode::OK, "ok").into_response(),
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use regex::RegexBuilder;
+use serde_json::Value;
 
 use crate::domain::{
     environment::{
-        Check, EdgeMode, EnvironmentDocument, Hook, HookWhen, TextCondition, Tries, When,
+        Check, EdgeMode, EnvironmentDocument, Hook, HookWhen, Method, TextCondition, Tries, When,
         check::{
             ALARMS_MAX, ATTEMPTS_MAX, BODY_MAX_BYTES, CALLBACK_MAX_SECONDS, CHECKS_MAX, HEADERS_MAX,
             HTTP_TIMEOUT_MAX_SECONDS, INTERVAL_MAX_SECONDS, STEP_CHECKS_MAX, TEXT_MAX,
@@ -110,15 +111,17 @@ fn one(check: &Check, document: &EnvironmentDocument, field: &str, wrong: &mut i
                 placeholders(body, &format!("{field}.body"), wrong);
             }
             let statuses = http.expect_status.as_ref().map_or(&[][..], |expected| expected.all());
-            let good = |status: &u16| (100..=599).contains(status);
+            // No answer ends with a 1xx.
+            let good = |status: &u16| (200..=599).contains(status);
             if http.expect_status.is_some() && (statuses.is_empty() || statuses.len() > 50)
                 || !statuses.iter().all(good)
             {
-                wrong(format!("{field}.expect_status"), "1 to 50 statuses of 100 to 599");
+                wrong(format!("{field}.expect_status"), "1 to 50 statuses of 200 to 599");
             }
             if http.expect_headers.len() > HEADERS_MAX {
                 wrong(format!("{field}.expect_headers"), "at most 20 headers");
             }
+            twice(&http.expect_headers, &format!("{field}.expect_headers"), wrong);
             for (name, expected) in &http.expect_headers {
                 let field = format!("{field}.expect_headers.{name}");
                 if !is_header_name(name) {
@@ -136,8 +139,21 @@ fn one(check: &Check, document: &EnvironmentDocument, field: &str, wrong: &mut i
                     "at most 20 JSON pointers (RFC 6901) such as /status",
                 );
             }
-            if http.max_latency_ms.is_some_and(|ms| !(1..=60_000).contains(&ms)) {
-                wrong(format!("{field}.max_latency_ms"), "1 to 60000");
+            for (pointer, expected) in &http.expect_json {
+                if let Value::String(text) = expected {
+                    placeholders(text, &format!("{field}.expect_json.{pointer}"), wrong);
+                }
+            }
+            if http.method == Method::Head && (http.expect_body.is_some() || !http.expect_json.is_empty()) {
+                wrong(format!("{field}.method"), "an answer to HEAD has no body to look at");
+            }
+            match http.max_latency_ms {
+                Some(ms) if !(1..=60_000).contains(&ms) => wrong(format!("{field}.max_latency_ms"), "1 to 60000"),
+                Some(ms) if ms > http.timeout_seconds.saturating_mul(1000) => wrong(
+                    format!("{field}.max_latency_ms"),
+                    "longer than timeout_seconds: such an answer would not be waited for",
+                ),
+                _ => {}
             }
             preview(http.preview, http.component.as_ref(), document, field, wrong);
         }
@@ -159,6 +175,7 @@ fn one(check: &Check, document: &EnvironmentDocument, field: &str, wrong: &mut i
         Check::Webhook(webhook) => {
             url(&webhook.url, &format!("{field}.url"), wrong);
             headers(&webhook.headers, &format!("{field}.headers"), wrong);
+            typed(&webhook.headers, &format!("{field}.headers"), wrong);
         }
     }
 }
@@ -209,9 +226,11 @@ fn hook(hook: &Hook, weights: &BTreeSet<u32>, field: &str, wrong: &mut impl FnMu
     tries(times, CALLBACK_MAX_SECONDS, field, wrong);
     url(&hook.url, &format!("{field}.url"), wrong);
     headers(&hook.headers, &format!("{field}.headers"), wrong);
+    typed(&hook.headers, &format!("{field}.headers"), wrong);
     if let Some(undo) = &hook.undo {
         url(&undo.url, &format!("{field}.undo.url"), wrong);
         headers(&undo.headers, &format!("{field}.undo.headers"), wrong);
+        typed(&undo.headers, &format!("{field}.undo.headers"), wrong);
     }
 }
 
@@ -246,6 +265,7 @@ fn headers(given: &BTreeMap<String, String>, field: &str, wrong: &mut impl FnMut
     if given.len() > HEADERS_MAX {
         wrong(field.to_owned(), "at most 20 headers");
     }
+    twice(given, field, wrong);
     for (name, value) in given {
         let field = format!("{field}.{name}");
         let lower = name.to_ascii_lowercase();
@@ -258,6 +278,23 @@ fn headers(given: &BTreeMap<String, String>, field: &str, wrong: &mut impl FnMut
             wrong(field.clone(), "at most 2048 printable ASCII characters");
         }
         placeholders(value, &field, wrong);
+    }
+}
+
+/// What a webhook is sent is JSON, whatever its own headers would say.
+fn typed(headers: &BTreeMap<String, String>, field: &str, wrong: &mut impl FnMut(String, &str)) {
+    if let Some(name) = headers.keys().find(|name| name.eq_ignore_ascii_case("content-type")) {
+        wrong(format!("{field}.{name}"), "this header is set by Greenlight");
+    }
+}
+
+/// Names of headers are the same in upper and lower case (RFC 9110, section 5.1).
+fn twice<T>(headers: &BTreeMap<String, T>, field: &str, wrong: &mut impl FnMut(String, &str)) {
+    let mut seen = BTreeSet::new();
+    for name in headers.keys() {
+        if !seen.insert(name.to_ascii_lowercase()) {
+            wrong(format!("{field}.{name}"), "this header is there twice");
+        }
     }
 }
 
@@ -289,6 +326,12 @@ fn condition(condition: &TextCondition, field: &str, wrong: &mut impl FnMut(Stri
     }
     if texts.into_iter().flatten().any(|text| text.len() > TEXT_MAX) {
         wrong(field.to_owned(), "at most 2048 characters each");
+    }
+    for text in [&condition.equals, &condition.contains, &condition.excludes]
+        .into_iter()
+        .flatten()
+    {
+        placeholders(text, field, wrong);
     }
     if let Some(pattern) = &condition.matches
         && pattern.len() <= TEXT_MAX

@@ -1,5 +1,7 @@
 //! Limits of strategies and of the policy for their gates.
 
+use std::collections::BTreeSet;
+
 use super::checks;
 use crate::domain::environment::{
     ApprovalPolicy, EnvironmentDocument, Strategy,
@@ -26,6 +28,10 @@ pub fn check(strategy: &Strategy, document: &EnvironmentDocument, field: &str, w
             wrong(name, "0 to 604800 (a week)");
         }
     };
+    let named = strategy.components().unwrap_or_default();
+    if named.iter().collect::<BTreeSet<_>>().len() < named.len() {
+        wrong(format!("{field}.components"), "a component is named twice");
+    }
     match strategy {
         Strategy::AllAtOnce(all) => seconds(format!("{field}.bake_seconds"), all.bake_seconds, wrong),
         Strategy::Linear(linear) => {
