@@ -7,7 +7,7 @@ use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::{Result, StoreError};
-use crate::domain::{environment::PointerIdentity, names::Name};
+use crate::domain::{environment::PointerIdentity, names::Name, pointer};
 
 /// A pointer as it is stored.
 #[derive(Debug, Clone)]
@@ -127,7 +127,8 @@ pub struct NewWrite<'a> {
     pub replaces_version: Option<i64>,
 }
 
-/// Stores an intent before the call. The request is signed within `sign_within_secs`, or not at all.
+/// Stores an intent before the call. The request is signed within `sign_within_secs`, or not at all. Its epoch is used up
+/// from here on, whatever becomes of it: nobody may give it to another document.
 pub async fn intend(
     connection: &mut PgConnection,
     job: Uuid,
@@ -135,6 +136,11 @@ pub async fn intend(
     write: &NewWrite<'_>,
     sign_within_secs: f64,
 ) -> Result<i64> {
+    sqlx::query("UPDATE pointers SET epoch = greatest(epoch, $2) WHERE key = $1")
+        .bind(write.key)
+        .bind(pointer::epoch_of(write.value))
+        .execute(&mut *connection)
+        .await?;
     Ok(sqlx::query_scalar(
         "INSERT INTO pointer_writes (pointer_key, job_id, position, component, target, value, replaces,
                                      replaces_version, sign_by)

@@ -284,6 +284,29 @@ async fn a_write_in_flight_that_lands_after_the_rollback_is_put_right() {
     assert_eq!(app.environment().await["drift"], Value::Null);
 }
 
+/// A way back has raised the epoch; it is written over, and never settles. Who goes on must not fall behind it, or
+/// visitors who were freed would be held again.
+#[tokio::test]
+async fn an_epoch_is_never_used_again_though_nobody_has_settled_it() {
+    let app = TestApp::start().await;
+    app.set_up(web_with(json!({"edge_ttl_seconds": 5})), &["1.0.0", "1.1.0"])
+        .await;
+    app.promote_to_the_end("1.0.0").await;
+    let epoch = |app: &TestApp| greenlight::domain::pointer::epoch_of(app.pointer().as_deref());
+    let before = epoch(&app);
+    let id = app.promote("1.1.0").await;
+    app.job_until(&id, |job| job["waiting_for"] == "timer").await;
+    app.post(&format!("/v1/jobs/{id}/abort"), json!({})).await.expect(202);
+    app.job_until(&id, |_| epoch(&app) > before).await;
+    app.rest().await;
+    assert_eq!(epoch(&app), before + 1);
+    app.double.put_parameter(REGION, PARAMETER, "somebody else's").unwrap();
+    let body = json!({"release": "1.1.0", "on_conflict": "supersede", "on_drift": "overwrite"});
+    let id = app.promote_with(body).await;
+    let job = app.finish_as(&id, "succeeded").await;
+    assert!(epoch(&app) > before, "{job:#}");
+}
+
 /// The last look reads the pointer; then the write lands; then the time is over in which it could. Whoever asked only
 /// now whether one may still land would settle on what was read.
 #[tokio::test]

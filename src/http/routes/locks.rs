@@ -60,8 +60,8 @@ pub async fn unlock_environment(
 /// Stop every promotion everywhere.
 ///
 /// New ones get 423 `environment_locked`. Those that run begin nothing new until the lock is lifted, as if they were
-/// paused: a flip is never left half-done, and a check that fails still rolls back. Rollbacks always pass. Needs the
-/// role `releaser`.
+/// paused: a flip is never left half-done, and a check that fails still rolls back. Those with `break_glass` go on, and
+/// rollbacks always pass. Needs the role `releaser`.
 #[utoipa::path(put, path = "/v1/lock", operation_id = "lock_everything", tag = "locks and blocks",
     request_body(content = Reason, example = json!({"reason": "incident 4711"})),
     responses((status = 200, description = "It was locked before; the reason is new.", body = Lock),
