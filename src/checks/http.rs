@@ -126,7 +126,7 @@ fn other_release(answer: &Answer, asked: &Asked<'_>) -> Option<Judged> {
         ..Judged::new(
             Verdict::Inconclusive,
             format!(
-                "The edge answered with {named} and not with {release}: it does not know the preview's secret yet."
+                "The edge answered with {named} and not with {release}: it does not know the preview's secret, or is another component's."
             ),
             json!({"status": answer.status.as_u16(), "release": named, "expected_release": release}),
         )

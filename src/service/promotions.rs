@@ -14,7 +14,7 @@ use super::{
 use crate::{
     domain::{
         deployment,
-        environment::{AllAtOnce, EnvironmentDocument, Impossible, Strategy},
+        environment::{AllAtOnce, EnvironmentDocument, Impossible, Strategy, router::Limits},
         error::FieldError,
         job::{BreakGlass, Inherited, Job, JobKind, JobRequest, OnDrift},
         names::{Name, Version},
@@ -111,6 +111,8 @@ pub struct DryRun {
     pub release: Version,
     pub from_release: Option<Version>,
     pub strategy: Strategy,
+    /// What the road of each component can do with a share.
+    pub limits: Vec<(Name, Limits)>,
     pub steps: Vec<PlannedStep>,
 }
 
@@ -160,10 +162,12 @@ pub async fn start(
         };
         let steps = plan(connection, &planned).await?;
         let strategy = planned.strategy().clone();
+        let components = environment.document.components.iter();
         return Ok(Promotion::DryRun(DryRun {
             release: request.release.clone(),
             from_release: active,
             strategy,
+            limits: components.map(|it| (it.name.clone(), it.limits())).collect(),
             steps,
         }));
     }

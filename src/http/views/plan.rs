@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::{
-        environment::Strategy,
+        environment::{Strategy, router::Limits},
         names::{Name, Version},
         plan::{PlannedStep, StepParams},
     },
@@ -28,7 +28,25 @@ pub struct PlanView {
     /// Edge TTLs and bakes: what it takes at least. Invalidations, checks, hooks and approvals come on top.
     #[schema(example = 610)]
     pub takes_at_least_seconds: u64,
+    /// What the road of each component can do with a share of the visitors.
+    pub shares: Vec<ShareLimitsView>,
     pub steps: Vec<PlanStepView>,
+}
+
+/// What a component's road can do with a share of the visitors.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ShareLimits)]
+pub struct ShareLimitsView {
+    #[schema(example = "web")]
+    pub component: Name,
+    /// The greatest share that can be on another release than the rest, in percent; 0: all or nobody.
+    #[schema(example = 99)]
+    pub max_weight: u32,
+    /// A visitor stays on one side while the weight stands, and changes at most once while it grows.
+    pub sticky: bool,
+    /// How long a new weight takes to reach every visitor.
+    #[schema(example = 5)]
+    pub takes_seconds: u32,
 }
 
 /// A step that would be done.
@@ -56,7 +74,19 @@ impl From<DryRun> for PlanView {
             from_release: plan.from_release,
             takes_at_least_seconds: takes_at_least(&plan.steps),
             strategy: plan.strategy,
+            shares: plan.limits.into_iter().map(ShareLimitsView::from).collect(),
             steps: plan.steps.into_iter().map(PlanStepView::from).collect(),
+        }
+    }
+}
+
+impl From<(Name, Limits)> for ShareLimitsView {
+    fn from((component, limits): (Name, Limits)) -> Self {
+        Self {
+            component,
+            max_weight: limits.max_share,
+            sticky: limits.sticky,
+            takes_seconds: limits.takes_seconds,
         }
     }
 }

@@ -285,8 +285,14 @@ async fn a_dry_run_shows_the_plan_and_starts_nothing() {
             "from_release",
             "strategy",
             "takes_at_least_seconds",
+            "shares",
             "steps"
         ])
+    );
+    // One cache for everyone: no share.
+    assert_eq!(
+        plan["shares"],
+        json!([{"component": "web", "max_weight": 0, "sticky": false, "takes_seconds": 0}])
     );
     assert_eq!(plan["strategy"], json!({"kind": "all_at_once"}));
     assert_eq!(plan["takes_at_least_seconds"], 0);

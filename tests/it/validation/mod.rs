@@ -7,6 +7,7 @@ mod gates;
 mod hooks;
 mod locks;
 mod pauses;
+mod preview;
 mod purges;
 mod settled;
 pub mod site;
