@@ -27,7 +27,7 @@ pub struct JobError {
 /// The codes of an end that somebody chose: the job ends `aborted`, not `failed`.
 const ABORTS: [&str; 3] = ["aborted", "approval_expired", "approval_rejected"];
 
-/// The codes whose messages repeat what a site, a service or a person has sent.
+/// The codes whose messages may repeat what a site, a service or a person has sent.
 const QUOTES: [&str; 5] = [
     "approval_rejected",
     "check_failed",
@@ -52,13 +52,14 @@ impl JobError {
         ABORTS.contains(&self.code.as_str())
     }
 
+    /// True when the message repeats what a site, a service or a person has sent.
+    pub fn quotes(&self) -> bool {
+        self.evidence.is_some() || QUOTES.contains(&self.code.as_str())
+    }
+
     /// What a log may say: the message, but not where it repeats what others sent.
     pub fn for_the_log(&self) -> &str {
-        if QUOTES.contains(&self.code.as_str()) {
-            &self.code
-        } else {
-            &self.message
-        }
+        if self.quotes() { &self.code } else { &self.message }
     }
 
     #[must_use]
@@ -122,5 +123,26 @@ impl FieldError {
             field: field.into(),
             message: message.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_log_repeats_nothing_that_others_have_sent() {
+        let message = "Check smoke failed: The body began: \"secret\".";
+        for error in [
+            JobError::new("check_failed", message),
+            JobError::new("approval_rejected", message),
+            JobError::new("undo_incomplete", message).evidence(json!({"check": "smoke"})),
+        ] {
+            assert_eq!(error.for_the_log(), error.code);
+        }
+        let error = JobError::new("aws_access_denied", "ssm:PutParameter is not allowed.");
+        assert_eq!(error.for_the_log(), error.message);
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How often a bake that is held open looks whether it still is, although whoever lets it go says so.
-const HELD_SECS: f64 = 60.0;
+const HELD_SECS: f64 = 600.0;
 
 /// Waits.
 pub struct Bake;

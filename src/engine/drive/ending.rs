@@ -39,7 +39,15 @@ impl Drive<'_> {
             ..
         } = &self.job;
         let release = release.as_ref().map(|version| version.as_str());
-        let error = error.map(JobError::for_the_log);
+        // The message of one that is stuck has those of all that led there.
+        let quotes = state == JobState::Stuck && self.job.cause.iter().chain(self.failures()).any(JobError::quotes);
+        let error = error.map(|error| {
+            if quotes {
+                error.code.as_str()
+            } else {
+                error.for_the_log()
+            }
+        });
         if state == JobState::Stuck {
             tracing::error!(job.id = %id, %kind, %app, %environment, release, error, "a job is stuck: somebody should act");
         } else {
@@ -145,8 +153,11 @@ impl Drive<'_> {
         let before = cause.map(|e| format!(" It failed because: {}", e.message));
         let mut error = JobError::new(code, format!("{what} {}{}", all.join(" "), before.unwrap_or_default()))
             .hint("Remove the cause, then POST /v1/jobs/{id}/retry; or POST a rollback, which takes this job's place.");
-        // A check's verdict stays on the job with what it saw.
-        error.evidence = cause.and_then(|cause| cause.evidence.clone());
+        // A check's verdict stays on the job with what it saw, and what a hook answered that could not be taken back.
+        error.evidence = cause
+            .into_iter()
+            .chain(self.failures())
+            .find_map(|error| error.evidence.clone());
         error.step = self.failures().next().and_then(|error| error.step.clone());
         error
     }

@@ -196,6 +196,7 @@ async fn an_undo_that_fails_leaves_the_job_stuck_with_traffic_back_and_a_retry_e
     let job = app.finish_as(&id, "stuck").await;
     assert_eq!(job["error"]["code"], "undo_incomplete", "{job:#}");
     assert!(job["error"]["message"].as_str().unwrap().contains("expand"), "{job:#}");
+    assert_eq!(job["error"]["evidence"]["hook"], "suite", "{job:#}");
     assert_eq!(app.active().as_deref(), Some("1.0.0"));
     site.answer("/expand/undo", 200, "");
     app.post(&format!("/v1/jobs/{id}/retry"), json!({})).await.expect(202);
