@@ -58,7 +58,7 @@ CREATE TABLE callbacks (
     job_id      uuid NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
     position    integer NOT NULL,
     try         integer NOT NULL,
-    hashes      bytea[] NOT NULL,
+    hash        bytea NOT NULL,
     created_at  timestamptz NOT NULL DEFAULT now(),
     verdict     text CHECK (verdict IN ('pass', 'fail', 'inconclusive')),
     message     text,
@@ -66,4 +66,4 @@ CREATE TABLE callbacks (
     PRIMARY KEY (job_id, position, try)
 );
 COMMENT ON TABLE callbacks IS 'One row for each call of a webhook: what it answered by calling back.';
-COMMENT ON COLUMN callbacks.hashes IS 'SHA-256 of the secret in each token that was sent along, the latest first: a call that a worker did not hear the answer of is made again. 256 random bits need no slow hash.';
+COMMENT ON COLUMN callbacks.hash IS 'SHA-256 of the secret in the token that was sent along. 256 random bits need no slow hash.';

@@ -11,8 +11,10 @@ pub struct Callback {
     pub position: i32,
     #[sqlx(rename = "try")]
     pub attempt: i32,
-    /// The latest first.
-    pub hashes: Vec<Vec<u8>>,
+    /// Of the token that was sent last.
+    pub hash: Vec<u8>,
+    /// Of those before it.
+    pub earlier: Vec<Vec<u8>>,
     /// `pass`, `fail` or `inconclusive`; `None`: not answered yet.
     pub verdict: Option<String>,
     pub message: Option<String>,
@@ -22,9 +24,10 @@ pub struct Callback {
 /// may have taken the first, and do the work but once.
 pub async fn expect(connection: &mut PgConnection, job: Uuid, position: i32, attempt: i32, hash: &[u8]) -> Result<()> {
     sqlx::query(
-        "INSERT INTO callbacks (job_id, position, try, hashes) VALUES ($1, $2, $3, ARRAY[$4])
+        "INSERT INTO callbacks (job_id, position, try, hash) VALUES ($1, $2, $3, $4)
          ON CONFLICT (job_id, position, try)
-             DO UPDATE SET hashes = (excluded.hashes || callbacks.hashes)[1:8], created_at = now()
+             DO UPDATE SET hash = excluded.hash, earlier = (callbacks.hash || callbacks.earlier)[1:8],
+                           created_at = now()
              WHERE callbacks.verdict IS NULL",
     )
     .bind(job)
@@ -58,7 +61,7 @@ pub async fn answered_since(
     attempt: i32,
 ) -> Result<Option<Callback>> {
     Ok(sqlx::query_as(
-        "SELECT position, try, hashes, verdict, message FROM callbacks
+        "SELECT position, try, hash, earlier, verdict, message FROM callbacks
          WHERE job_id = $1 AND position = $2
            AND answered_at >= (SELECT created_at FROM callbacks WHERE job_id = $1 AND position = $2 AND try = $3)
          ORDER BY try = $3 DESC, answered_at DESC LIMIT 1",
@@ -73,7 +76,7 @@ pub async fn answered_since(
 /// One call.
 pub async fn get(connection: &mut PgConnection, job: Uuid, position: i32, attempt: i32) -> Result<Option<Callback>> {
     Ok(sqlx::query_as(
-        "SELECT position, try, hashes, verdict, message FROM callbacks
+        "SELECT position, try, hash, earlier, verdict, message FROM callbacks
          WHERE job_id = $1 AND position = $2 AND try = $3",
     )
     .bind(job)
